@@ -434,6 +434,9 @@ func (g *generator) operations() error {
 	if meta.GlobalEndpoint != "" {
 		b.WriteString("Global: true,\n")
 	}
+	if meta.EndpointPrefix == "s3" {
+		b.WriteString("BareErrors: true,\n")
+	}
 	known := meta.OperationNames
 	if known == nil {
 		known = slices.Sorted(slices.Values(g.model.Operations.Names))

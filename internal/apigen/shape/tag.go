@@ -27,6 +27,11 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 		wireName = sh.Member.LocationName
 	case ref.LocationName != "":
 		wireName = ref.LocationName
+	case st.Payload == name && sh.Type == "structure":
+		// The payload's root element, in XML.
+		if wireName = sh.LocationName; wireName == "" {
+			wireName = ref.Shape
+		}
 	}
 	b.word(wireName)
 	if ref.QueryName != "" {
@@ -62,6 +67,9 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 func (m *Model) StructTag(st *Shape, ref *Ref) string {
 	b := new(tagWriter)
 	name, ns := st.LocationName, st.XMLNamespace
+	if name == "" && ref != nil && m.Metadata.Protocol == "rest-xml" {
+		name = ref.Shape
+	}
 	if ref != nil {
 		if ref.LocationName != "" {
 			name = ref.LocationName
