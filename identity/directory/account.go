@@ -189,4 +189,3 @@ func (d *Directory) newKey(ctx context.Context, account string) (accessKeyID str
 	}
 	return accessKeyID, sealed, sec, nil
 }
-

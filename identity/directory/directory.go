@@ -45,9 +45,9 @@ type Secrets interface {
 	NewSecret(ctx context.Context, account, accessKeyID string) (sealed []byte, sec *secret.Bytes, err error)
 }
 
-// A Revoker ends what was issued on a credential or to a principal. It is told
-// after the change is durable. The directory's own answer (Credential,
-// Principal) is already final then; this reaches those who cache.
+// A Revoker ends what was issued on a credential or to a principal that was
+// deleted. It is told after the change is durable, when the directory's own
+// answers (Credential, Principal) are final already; it reaches those who cache.
 type Revoker interface {
 	RevokeCredential(ctx context.Context, account, accessKeyID string) error
 	RevokePrincipal(ctx context.Context, account, id string) error
@@ -78,8 +78,8 @@ type Directory struct {
 	revoker Revoker
 	quotas  Quotas
 
-	principals  sync.Map // unique id to *entity
-	credentials sync.Map // access key id to *key
+	principals  sync.Map                   // unique id to *entity
+	credentials sync.Map                   // access key id to *key
 	managed     map[string]*operatorPolicy // immutable; by ARN
 
 	mu     sync.RWMutex

@@ -101,7 +101,7 @@ func (d *Directory) UpdateAccessKey(ctx context.Context, account, user, accessKe
 	if err != nil {
 		return err
 	}
-	err = d.change(ctx, r, func(t *tx) error {
+	return d.change(ctx, r, func(t *tx) error {
 		k, _, err := r.owned(user, accessKeyID)
 		if err != nil {
 			return err
@@ -114,10 +114,6 @@ func (d *Directory) UpdateAccessKey(ctx context.Context, account, user, accessKe
 		t.put(recordKey(account, sectionKey, accessKeyID), rec, k.mod)
 		return nil
 	})
-	if err != nil || active {
-		return err
-	}
-	return d.revokeCredential(ctx, account, accessKeyID)
 }
 
 // DeleteAccessKey deletes a key, effective when it returns. user may be "".

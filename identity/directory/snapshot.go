@@ -16,8 +16,8 @@ type Snapshot struct {
 	ID         string // AIDA... or AROA...
 	Name, Path string
 	ARN        string
-	Tags       []Tag           // not to be changed
-	Policies   *authz.Policies // identity policies and boundary; never nil
+	Tags       []Tag            // not to be changed
+	Policies   *authz.Policies  // identity policies and boundary; never nil
 	Trust      *policy.Document // roles; principals bound to unique ids
 	MaxSession int              // seconds; roles
 }
