@@ -1,0 +1,3 @@
+package wire
+
+type violation struct{}
