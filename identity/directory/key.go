@@ -3,6 +3,8 @@ package directory
 import (
 	"context"
 	"slices"
+
+	"github.com/leadglass/leadglass/identity/authority"
 )
 
 // keysPerUser is IAM's limit.
@@ -101,7 +103,7 @@ func (d *Directory) UpdateAccessKey(ctx context.Context, account, user, accessKe
 	if err != nil {
 		return err
 	}
-	return d.change(ctx, r, func(t *tx) error {
+	err = d.change(ctx, r, func(t *tx) error {
 		k, _, err := r.owned(user, accessKeyID)
 		if err != nil {
 			return err
@@ -114,6 +116,10 @@ func (d *Directory) UpdateAccessKey(ctx context.Context, account, user, accessKe
 		t.put(recordKey(account, sectionKey, accessKeyID), rec, k.mod)
 		return nil
 	})
+	if err != nil || active {
+		return err
+	}
+	return d.revoke(ctx, authority.Revocation{CredentialID: accessKeyID})
 }
 
 // DeleteAccessKey deletes a key, effective when it returns. user may be "".
@@ -137,7 +143,7 @@ func (d *Directory) DeleteAccessKey(ctx context.Context, account, user, accessKe
 	if err != nil {
 		return err
 	}
-	return d.revokeCredential(ctx, account, accessKeyID)
+	return d.revoke(ctx, authority.Revocation{CredentialID: accessKeyID})
 }
 
 // GetAccessKeyLastUsed says when and for what a key was used last.

@@ -3,29 +3,16 @@ package directory
 import (
 	"context"
 	"fmt"
+
+	"github.com/leadglass/leadglass/identity/authority"
 )
 
-// revokeCredential tells the authority that a credential is gone for good.
-// Setting a key inactive is not told: it may come back, and Credential answers
-// for it (Active, SessionsSince) on every request.
-func (d *Directory) revokeCredential(ctx context.Context, account, accessKeyID string) error {
-	if d.revoker == nil {
-		return nil
-	}
-	if err := d.revoker.RevokeCredential(ctx, account, accessKeyID); err != nil {
-		// The key is deleted and refused here; the caller must know that caches were not reached.
-		return fmt.Errorf("%w: revoke %s: %w", ErrUnavailable, accessKeyID, err)
-	}
-	return nil
-}
-
-// revokePrincipal tells the authority that a user or role is gone.
-func (d *Directory) revokePrincipal(ctx context.Context, account, id string) error {
-	if d.revoker == nil {
-		return nil
-	}
-	if err := d.revoker.RevokePrincipal(ctx, account, id); err != nil {
-		return fmt.Errorf("%w: revoke %s: %w", ErrUnavailable, id, err)
+// revoke tells the authority that what was issued so far on a credential or to
+// a principal is void.
+func (d *Directory) revoke(ctx context.Context, what authority.Revocation) error {
+	if _, err := d.authority.Revoke(ctx, what); err != nil {
+		// The change stands and is in force here; the caller must know that caches were not reached.
+		return fmt.Errorf("%w: revoke: %w", ErrUnavailable, err)
 	}
 	return nil
 }
