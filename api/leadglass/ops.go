@@ -17,18 +17,44 @@ var Service = &wire.Service{
 	Version:      "2026-11-01",
 	TargetPrefix: "Leadglass_20261101",
 	Known: []string{
+		"CreateAccount",
+		"DescribeAuditLog",
+		"ExportAuditLog",
+		"GetAuditKeys",
 		"GetHealth",
+		"ListAccounts",
+		"ReadAuditExport",
+		"RedeemEnrolment",
+	},
+	Patterns: []*wire.Pattern{
+		0: {Model: `^[\w .@+=,-]+$`, Go: `^[\w .@+=,-]+$`},
+		1: {Model: `^[0-9]{12}$`, Go: `^[0-9]{12}$`},
+		2: {Model: `^[0-9a-f]{32}$`, Go: `^[0-9a-f]{32}$`},
 	},
 }
 
 // Operations returns all operations that have shapes here.
 func Operations() []*wire.OpInfo {
 	return []*wire.OpInfo{
+		CreateAccount.OpInfo,
+		DescribeAuditLog.OpInfo,
+		ExportAuditLog.OpInfo,
+		GetAuditKeys.OpInfo,
 		GetHealth.OpInfo,
+		ListAccounts.OpInfo,
+		ReadAuditExport.OpInfo,
+		RedeemEnrolment.OpInfo,
 	}
 }
 
 // The operations.
 var (
-	GetHealth = wire.NewOp[GetHealthInput, GetHealthOutput](&wire.OpInfo{Service: Service, Name: "GetHealth", Method: "POST", Path: "/", ReadOnly: true})
+	CreateAccount    = wire.NewOp[CreateAccountInput, CreateAccountOutput](&wire.OpInfo{Service: Service, Name: "CreateAccount", Method: "POST", Path: "/"})
+	DescribeAuditLog = wire.NewOp[DescribeAuditLogInput, DescribeAuditLogOutput](&wire.OpInfo{Service: Service, Name: "DescribeAuditLog", Method: "POST", Path: "/", ReadOnly: true})
+	ExportAuditLog   = wire.NewOp[ExportAuditLogInput, ExportAuditLogOutput](&wire.OpInfo{Service: Service, Name: "ExportAuditLog", Method: "POST", Path: "/", ReadOnly: true})
+	GetAuditKeys     = wire.NewOp[GetAuditKeysInput, GetAuditKeysOutput](&wire.OpInfo{Service: Service, Name: "GetAuditKeys", Method: "POST", Path: "/", ReadOnly: true})
+	GetHealth        = wire.NewOp[GetHealthInput, GetHealthOutput](&wire.OpInfo{Service: Service, Name: "GetHealth", Method: "POST", Path: "/", ReadOnly: true})
+	ListAccounts     = wire.NewOp[ListAccountsInput, ListAccountsOutput](&wire.OpInfo{Service: Service, Name: "ListAccounts", Method: "POST", Path: "/", ReadOnly: true})
+	ReadAuditExport  = wire.NewOp[ReadAuditExportInput, ReadAuditExportOutput](&wire.OpInfo{Service: Service, Name: "ReadAuditExport", Method: "POST", Path: "/", ReadOnly: true})
+	RedeemEnrolment  = wire.NewOp[RedeemEnrolmentInput, RedeemEnrolmentOutput](&wire.OpInfo{Service: Service, Name: "RedeemEnrolment", Method: "POST", Path: "/", Unsigned: true})
 )

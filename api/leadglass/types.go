@@ -2,12 +2,210 @@
 
 package leadglass
 
+import (
+	"time"
+
+	"github.com/leadglass/leadglass/wire"
+)
+
+// CreateAccountInput is shape CreateAccountRequest.
+type CreateAccountInput struct {
+	Name string `aws:"Name,req,min=1,max=64,pat=0"`
+}
+
+// CreateAccountOutput is shape CreateAccountResponse.
+type CreateAccountOutput struct {
+	Account        *Account  `aws:"Account"`
+	EnrolmentCode  string    `aws:"EnrolmentCode,min=16,max=128,sens"`
+	ExpirationDate time.Time `aws:"ExpirationDate"`
+}
+
+// DescribeAuditLogInput is shape DescribeAuditLogRequest.
+type DescribeAuditLogInput struct {
+}
+
+// DescribeAuditLogOutput is shape DescribeAuditLogResponse.
+type DescribeAuditLogOutput struct {
+	AccountId    string   `aws:"AccountId,min=12,max=12,pat=1"`
+	Origin       string   `aws:"Origin"`
+	RootOrigin   string   `aws:"RootOrigin"`
+	Label        string   `aws:"Label"`
+	LabelSalt    []byte   `aws:"LabelSalt"`
+	VerifierKeys []string `aws:"VerifierKeys"`
+	ReceiptKey   []byte   `aws:"ReceiptKey"`
+	Size         *int64   `aws:"Size"`
+}
+
+// ExportAuditLogInput is shape ExportAuditLogRequest.
+type ExportAuditLogInput struct {
+}
+
+// ExportAuditLogOutput is shape ExportAuditLogResponse.
+type ExportAuditLogOutput struct {
+	ExportId string       `aws:"ExportId,min=32,max=32,pat=2"`
+	Size     *int64       `aws:"Size"`
+	Files    []ExportFile `aws:"Files"`
+}
+
+// GetAuditKeysInput is shape GetAuditKeysRequest.
+type GetAuditKeysInput struct {
+}
+
+// GetAuditKeysOutput is shape GetAuditKeysResponse.
+type GetAuditKeysOutput struct {
+	KeyFile []byte `aws:"KeyFile,sens"`
+}
+
 // GetHealthInput is shape GetHealthRequest.
 type GetHealthInput struct {
 }
 
 // GetHealthOutput is shape GetHealthResponse.
 type GetHealthOutput struct {
-	Status  string `aws:"Status,req"`
-	Version string `aws:"Version,req"`
+	Status     string     `aws:"Status"`
+	Version    string     `aws:"Version"`
+	StartTime  time.Time  `aws:"StartTime"`
+	Boundaries []Boundary `aws:"Boundaries"`
+	Warnings   []string   `aws:"Warnings"`
 }
+
+// ListAccountsInput is shape ListAccountsRequest.
+type ListAccountsInput struct {
+	NextToken  string `aws:"NextToken"`
+	MaxResults *int32 `aws:"MaxResults,min=1,max=1000"`
+}
+
+// ListAccountsOutput is shape ListAccountsResponse.
+type ListAccountsOutput struct {
+	Accounts  []Account `aws:"Accounts"`
+	NextToken string    `aws:"NextToken"`
+}
+
+// ReadAuditExportInput is shape ReadAuditExportRequest.
+type ReadAuditExportInput struct {
+	ExportId string `aws:"ExportId,req,min=32,max=32,pat=2"`
+	Name     string `aws:"Name,req,min=1,max=512"`
+	Offset   *int64 `aws:"Offset,min=0"`
+}
+
+// ReadAuditExportOutput is shape ReadAuditExportResponse.
+type ReadAuditExportOutput struct {
+	Data []byte `aws:"Data"`
+	Size *int64 `aws:"Size"`
+}
+
+// RedeemEnrolmentInput is shape RedeemEnrolmentRequest.
+type RedeemEnrolmentInput struct {
+	Code string `aws:"Code,req,min=16,max=128,sens"`
+}
+
+// RedeemEnrolmentOutput is shape RedeemEnrolmentResponse.
+type RedeemEnrolmentOutput struct {
+	AccountId       string   `aws:"AccountId,min=12,max=12,pat=1"`
+	UserName        string   `aws:"UserName"`
+	AccessKeyId     string   `aws:"AccessKeyId"`
+	SecretAccessKey string   `aws:"SecretAccessKey,sens"`
+	LabelSalt       []byte   `aws:"LabelSalt"`
+	VerifierKeys    []string `aws:"VerifierKeys"`
+}
+
+// Account is shape Account.
+type Account struct {
+	AccountId    string        `aws:"AccountId,min=12,max=12,pat=1"`
+	Name         string        `aws:"Name,min=1,max=64,pat=0"`
+	Status       AccountStatus `aws:"Status"`
+	CreationDate time.Time     `aws:"CreationDate"`
+	Enrolled     *bool         `aws:"Enrolled"`
+}
+
+// AccountStatus is shape AccountStatus.
+type AccountStatus string
+
+// Values of AccountStatus.
+const (
+	AccountStatusActive   AccountStatus = "ACTIVE"
+	AccountStatusOperator AccountStatus = "OPERATOR"
+)
+
+// Values returns all values in the model's order.
+func (AccountStatus) Values() []string { return []string{"ACTIVE", "OPERATOR"} }
+
+// Boundary is shape Boundary.
+type Boundary struct {
+	Name       string   `aws:"Name"`
+	Running    *bool    `aws:"Running"`
+	LockedDown *bool    `aws:"LockedDown"`
+	Measures   []string `aws:"Measures"`
+	Missing    []string `aws:"Missing"`
+}
+
+// ConflictException is an error: code ConflictException, status 400.
+type ConflictException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *ConflictException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "ConflictException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *ConflictException) Error() string { return e.Fault().Error() }
+
+// ExportFile is shape ExportFile.
+type ExportFile struct {
+	Name string `aws:"Name,min=1,max=512"`
+	Size *int64 `aws:"Size"`
+}
+
+// InvalidEnrolmentCodeException is an error: code InvalidEnrolmentCodeException, status 400.
+type InvalidEnrolmentCodeException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *InvalidEnrolmentCodeException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "InvalidEnrolmentCodeException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *InvalidEnrolmentCodeException) Error() string { return e.Fault().Error() }
+
+// InvalidNextTokenException is an error: code InvalidNextTokenException, status 400.
+type InvalidNextTokenException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *InvalidNextTokenException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "InvalidNextTokenException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *InvalidNextTokenException) Error() string { return e.Fault().Error() }
+
+// LimitExceededException is an error: code LimitExceededException, status 400.
+type LimitExceededException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *LimitExceededException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "LimitExceededException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *LimitExceededException) Error() string { return e.Fault().Error() }
+
+// NotFoundException is an error: code NotFoundException, status 400.
+type NotFoundException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *NotFoundException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "NotFoundException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *NotFoundException) Error() string { return e.Fault().Error() }
