@@ -131,15 +131,13 @@ func decodeForm(pairs []pair, ec2 bool, st *structure, v reflect.Value, t *track
 // pair. The keys of all pairs agree before at. When the element is the whole
 // rest of the key, the pair is a leaf; leaves sort first, duplicates together.
 func branch(pairs []pair, at int) (name string, leaf *pair, below, rest []pair) {
-	rest0 := pairs[0].key[at:]
-	name, _, _ = strings.Cut(rest0, ".")
+	name, _, _ = strings.Cut(pairs[0].key[at:], ".")
 	end := at + len(name)
 	n := 0
 	for n < len(pairs) && len(pairs[n].key) >= end && pairs[n].key[at:end] == name &&
 		(len(pairs[n].key) == end || pairs[n].key[end] == '.') {
 		if len(pairs[n].key) == end {
 			leaf = &pairs[n]
-			below = pairs[n+1 : n+1]
 		}
 		n++
 	}
