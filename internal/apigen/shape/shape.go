@@ -62,6 +62,7 @@ type Ref struct {
 	XMLNamespace    *Namespace `json:"xmlNamespace"`
 	ResultWrapper   string     `json:"resultWrapper"`
 	Streaming       bool       `json:"streaming"`
+	JSONValue       bool       `json:"jsonvalue"`
 }
 
 // A Namespace is an XML namespace. Models write it as an object or as its URI.
@@ -92,6 +93,7 @@ type Shape struct {
 	Union           bool         `json:"union"`
 	Sensitive       bool         `json:"sensitive"`
 	Document        bool         `json:"document"`
+	EventStream     bool         `json:"eventstream"`
 	Enum            []string     `json:"enum"`
 	Min             json.Number  `json:"min"`
 	Max             json.Number  `json:"max"`
