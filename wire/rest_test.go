@@ -24,7 +24,7 @@ type putInput struct {
 	Since    time.Time         `aws:"If-Modified-Since,in=header"`
 	Names    []string          `aws:"x-names,in=header"`
 	Metadata map[string]string `aws:"x-meta-,in=prefix"`
-	Owner    *owner            `aws:"Owner"`
+	Owner    *owner            `aws:"Owner,ns=xsi|http://www.w3.org/2001/XMLSchema-instance"`
 	Grants   []grant           `aws:"AccessControlList,item=Grant"`
 	Tags     []grant           `aws:"Tag,flat"`
 	Notes    map[string]string `aws:"Notes"`
@@ -57,7 +57,7 @@ type putOutput struct {
 	ETag   string            `aws:"ETag,in=header"`
 	Names  []string          `aws:"x-names,in=header"`
 	Meta   map[string]string `aws:"x-meta-,in=prefix"`
-	Owner  *owner            `aws:"Owner"`
+	Owner  *owner            `aws:"Owner,ns=xsi|http://www.w3.org/2001/XMLSchema-instance"`
 	Grants []grant           `aws:"AccessControlList,item=Grant"`
 	Tags   []grant           `aws:"Tag,flat"`
 	Notes  map[string]string `aws:"Notes"`
