@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/identity/authority"
 )
 
 // CreateUser makes a user. The boundary, if any, is in force from the start.
@@ -242,5 +243,5 @@ func (d *Directory) remove(ctx context.Context, account string, kind Kind, name 
 	if err != nil {
 		return err
 	}
-	return d.revokePrincipal(ctx, account, gone)
+	return d.revoke(ctx, authority.Revocation{PrincipalID: gone})
 }
