@@ -239,7 +239,9 @@ type Credentials struct {
 type Assumed struct {
 	Credentials
 	ID, ARN        string // AROA...:session and the session's ARN
-	PackedSize     int    // percent of what fits; -1 when there was nothing to pack
+	Account        string // of the role
+	RoleARN        string
+	PackedSize     int // percent of what fits; -1 when there was nothing to pack
 	SourceIdentity string
 }
 
@@ -288,7 +290,10 @@ func (s *Sessions) AssumeRole(ctx context.Context, p *Plan) (Assumed, error) {
 	if err != nil {
 		return Assumed{}, err
 	}
-	return Assumed{cred, role.ID + ":" + p.in.SessionName, claims.ARN, packed, p.identity}, nil
+	return Assumed{
+		Credentials: cred, ID: role.ID + ":" + p.in.SessionName, ARN: claims.ARN, Account: role.Account, RoleARN: role.ARN,
+		PackedSize: packed, SourceIdentity: p.identity,
+	}, nil
 }
 
 func (p *Plan) denied() error {

@@ -8,6 +8,9 @@ import (
 	"github.com/leadglass/leadglass/identity/directory"
 )
 
+// A Tag is a key with a value.
+type Tag = directory.Tag
+
 // sortedTags turns a token's tags into a list.
 func sortedTags(m map[string]string) []directory.Tag {
 	var tags []directory.Tag
