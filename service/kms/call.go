@@ -79,8 +79,8 @@ func specKeys(k *operation.Keys, spec, usage, origin string) {
 // nothing but the snapshot: package keys calls it under the key's lock.
 func (j *subject) again(now *keys.Key) error {
 	a := j.ask(now)
-	if !j.call.Evaluate(a).Allowed {
-		return &operation.Denied{Ask: a}
+	if d := j.call.Evaluate(a); !d.Allowed {
+		return &operation.Denied{Ask: a, Decision: d}
 	}
 	return nil
 }
@@ -154,11 +154,14 @@ func (c *call) resolve(ctx context.Context, action, ref string, r reach, prepare
 	if prepare != nil {
 		prepare(j)
 	}
-	if f.Alias != "" && !c.Evaluate(j.ask(f.Key)).Allowed {
-		if !foreign {
-			hidden.Policy = c.keys.Delegation(c.Account)
+	if f.Alias == "" {
+		return nil // the gate's own denial names no more than the caller did
+	}
+	if d := c.Evaluate(j.ask(f.Key)); !d.Allowed {
+		if foreign {
+			d = operation.Decision{}
 		}
-		return &operation.Denied{Ask: hidden}
+		return &operation.Denied{Ask: hidden, Decision: d}
 	}
 	return nil
 }
@@ -173,10 +176,11 @@ func (c *call) missing(j *subject, truth error) error {
 		// Permission to use keys is given on keys: who may use all of them may know that this alias leads to none.
 		probe.Resource = "arn:" + arn.Partition + ":kms:" + c.keys.Region() + ":" + c.Account + ":key/*"
 	}
-	if c.Evaluate(probe).Allowed {
+	d := c.Evaluate(probe)
+	if d.Allowed {
 		return truth
 	}
-	return &operation.Denied{Ask: a}
+	return &operation.Denied{Ask: a, Decision: d}
 }
 
 func isAlias(resource string) bool {
