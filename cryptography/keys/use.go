@@ -97,9 +97,9 @@ func (k *Keys) LastUsage(key *Key) (last *Usage, since time.Time) {
 	return key.entry.used.Load(), since
 }
 
-// checkContext refuses an encryption context that is larger than the boundary
+// CheckContext refuses an encryption context that is larger than the boundary
 // takes.
-func checkContext(encCtx map[string]string) error {
+func CheckContext(encCtx map[string]string) error {
 	n := 0
 	for name, value := range encCtx {
 		n += len(name) + len(value)
@@ -112,7 +112,7 @@ func checkContext(encCtx map[string]string) error {
 
 // Encrypt encrypts up to 4096 bytes under the current material.
 func (k *Keys) Encrypt(ctx context.Context, u Use, plaintext []byte, encCtx map[string]string) (blob []byte, err error) {
-	if err := checkContext(encCtx); err != nil {
+	if err := CheckContext(encCtx); err != nil {
 		return nil, err
 	}
 	err = k.with(u, "Encrypt", func(now *Key) error {
@@ -133,7 +133,7 @@ func (k *Keys) Encrypt(ctx context.Context, u Use, plaintext []byte, encCtx map[
 // exactly the encryption context that it was made with. The caller owns the
 // plaintext and wipes it. An empty blob with DryRun checks everything else.
 func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[string]string) (plaintext []byte, materialID string, err error) {
-	if err := checkContext(encCtx); err != nil {
+	if err := CheckContext(encCtx); err != nil {
 		return nil, "", err
 	}
 	err = k.with(u, "Decrypt", func(now *Key) error {
@@ -177,7 +177,7 @@ func (k *Keys) materialOf(key *Key, blob []byte) (*material, error) {
 // inside the boundary. An empty blob with DryRun checks everything else.
 func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx, toCtx map[string]string) (newBlob []byte, fromMaterial, toMaterial string, err error) {
 	for _, c := range []map[string]string{fromCtx, toCtx} {
-		if err := checkContext(c); err != nil {
+		if err := CheckContext(c); err != nil {
 			return nil, "", "", err
 		}
 	}
@@ -206,7 +206,7 @@ func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx
 // GenerateDataKey makes n random bytes inside the boundary and gives them
 // encrypted, and also in the clear if withPlaintext; the caller wipes these.
 func (k *Keys) GenerateDataKey(ctx context.Context, u Use, n int, encCtx map[string]string, withPlaintext bool) (plaintext, blob []byte, materialID string, err error) {
-	if err := checkContext(encCtx); err != nil {
+	if err := CheckContext(encCtx); err != nil {
 		return nil, nil, "", err
 	}
 	operation := "GenerateDataKeyWithoutPlaintext"
