@@ -1,0 +1,4 @@
+package log
+
+// A savedExport is one export that is being read.
+type savedExport struct{}
