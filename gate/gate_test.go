@@ -392,7 +392,9 @@ func TestSmugglingShapesEndTheConnection(t *testing.T) {
 }
 
 func TestTwoTablesMayNotHoldOneOperation(t *testing.T) {
-	op := operation.New(sts.GetCallerIdentity, func(context.Context, *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) { return nil, nil }, nil)
+	op := operation.New(sts.GetCallerIdentity, func(context.Context, *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
+		return nil, nil
+	}, nil)
 	router, err := wire.NewRouter(wire.RouterConfig{Operations: []*wire.OpInfo{op.Info}})
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func (x *exchange) settle(err error) {
 		code, status := auth.Code(family(x.protocol))
 		x.fault = &wire.Fault{Code: code, Message: auth.Message, Status: status}
 	case errors.As(err, &denied):
-		x.fault = x.denial(&denied.Ask, authz.Decision{})
+		x.fault = x.denial(&denied.Ask, denied.Decision)
 	case errors.Is(err, refused{}):
 		x.fault = x.denial(x.decided, x.decision)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
