@@ -554,7 +554,7 @@ func appendJSON(dst []byte, st *structure, v reflect.Value) []byte {
 func appendJSONMembers(dst []byte, st *structure, v reflect.Value) []byte {
 	for i := range st.fields {
 		f := &st.fields[i]
-		if f.in != inBody {
+		if !f.inAnswerBody() {
 			continue
 		}
 		fv := v.Field(f.index)

@@ -204,7 +204,10 @@ func (c *compiler) structure(t reflect.Type) (*structure, error) {
 			name: words[0], index: i, bit: len(st.fields),
 			member: strings.ToLower(sf.Name[:1]) + sf.Name[1:],
 			quoted: append(appendJSONString(nil, words[0]), ':'),
-			query:  strings.ToUpper(words[0][:1]) + words[0][1:],
+			query:  words[0],
+		}
+		if c.service.Protocol == EC2 && f.name != "" {
+			f.query = strings.ToUpper(f.name[:1]) + f.name[1:]
 		}
 		if err := c.value(&f.value, sf.Type, words[1:], "", true); err != nil {
 			return nil, fmt.Errorf("wire: %v.%s: %w", t, sf.Name, err)
@@ -375,6 +378,10 @@ func namespace(s string) string {
 	}
 	return " xmlns" + prefix + `="` + string(appendXMLText(nil, uri)) + `"`
 }
+
+// inAnswerBody says whether a member is in the body of an answer: labels and
+// query keys exist in requests only.
+func (f *field) inAnswerBody() bool { return f.in == inBody || f.in == inURI || f.in == inQuery }
 
 // blank returns whether a member holds nothing: those are not emitted unless
 // they are required (section 5).

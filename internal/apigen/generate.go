@@ -426,8 +426,8 @@ func (g *generator) operations() error {
 			fmt.Fprintf(b, "TargetAliases: []string{%q},\n", meta.TargetPrefix[i+1:])
 		}
 	}
-	if meta.XMLNamespace != "" {
-		fmt.Fprintf(b, "Namespace: %q,\n", meta.XMLNamespace)
+	if meta.XMLNamespace.URI != "" {
+		fmt.Fprintf(b, "Namespace: %q,\n", meta.XMLNamespace.URI)
 	}
 	if meta.GlobalEndpoint != "" {
 		b.WriteString("Global: true,\n")
