@@ -328,7 +328,9 @@ func TestWhatMustBeGoneBeforeADeletion(t *testing.T) {
 			},
 			func(w *world) error { return w.DeletePolicyVersion(w.t.Context(), w.account, w.arn("policy/p"), "v2") },
 			"Cannot delete the default version of a policy.",
-			func(w *world) error { return w.SetDefaultPolicyVersion(w.t.Context(), w.account, w.arn("policy/p"), "v1") }},
+			func(w *world) error {
+				return w.SetDefaultPolicyVersion(w.t.Context(), w.account, w.arn("policy/p"), "v1")
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
