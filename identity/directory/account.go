@@ -184,9 +184,8 @@ func (d *Directory) newKey(ctx context.Context, account string) (accessKeyID str
 	if accessKeyID, err = id.AccessKey("AKIA", account); err != nil {
 		return "", nil, nil, err
 	}
-	if sealed, sec, err = d.secrets.NewSecret(ctx, account, accessKeyID); err != nil {
+	if sealed, sec, err = d.authority.NewSecret(ctx, account, accessKeyID); err != nil {
 		return "", nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return accessKeyID, sealed, sec, nil
 }
-

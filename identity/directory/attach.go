@@ -3,16 +3,18 @@ package directory
 import (
 	"context"
 	"slices"
+	"strings"
 
+	"github.com/leadglass/leadglass/identity/arn"
 	"github.com/leadglass/leadglass/identity/policy"
 )
 
 // maxInline is the sum of the sizes of the inline policies of one carrier.
 func maxInline(k Kind) int {
 	if k == RoleKind {
-		return 10240
+		return policy.LimitInlineRole
 	}
-	return 2048
+	return policy.LimitInlineUser
 }
 
 // maxInlineRaw bounds what white space can add to the record of one carrier,
@@ -139,4 +141,10 @@ func (d *Directory) ListInlinePolicies(account string, kind Kind, name string, l
 		}
 		return pageOfNames(list, names, func(s string) string { return fold(s) })
 	})
+}
+
+// pathOf says whether the path of a managed policy starts with prefix.
+func pathOf(policyARN, prefix string) bool {
+	a, err := arn.Parse(policyARN)
+	return err == nil && strings.HasPrefix(strings.TrimPrefix(a.Resource, PolicyKind.String()), prefix)
 }

@@ -15,7 +15,7 @@
 // they derive from one and compare pointers.
 //
 // Secrets are not here: an access key's secret is made and sealed by the
-// authority (Config.Secrets), and what the store keeps is the sealed record.
+// authority (Config.Authority), and what the store keeps is the sealed record.
 // Passwords, MFA devices, groups and federation come in later issues.
 //
 // What is promised: names are unique without regard to case; an entity that
@@ -35,30 +35,28 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/policy"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
-// Secrets makes access-key secrets; authority.Client does. The sealed form can
-// be opened by the authority alone.
-type Secrets interface {
+// An Authority keeps the secrets that the directory must not have;
+// *authority.Client is one.
+type Authority interface {
+	// NewSecret makes the secret of an access key. The sealed form can be opened by
+	// the authority alone.
 	NewSecret(ctx context.Context, account, accessKeyID string) (sealed []byte, sec *secret.Bytes, err error)
+	// Revoke ends the sessions of a credential or principal. It is told after the
+	// change is durable, when the directory's own answers (Credential, Principal) are
+	// final already; it reaches those who cache.
+	Revoke(ctx context.Context, r authority.Revocation) (epoch uint64, err error)
 }
 
-// A Revoker ends what was issued on a credential or to a principal. It is told
-// after the change is durable. The directory's own answer (Credential,
-// Principal) is already final then; this reaches those who cache.
-type Revoker interface {
-	RevokeCredential(ctx context.Context, account, accessKeyID string) error
-	RevokePrincipal(ctx context.Context, account, id string) error
-}
-
-// A Config configures Open. Clock and Secrets are required.
+// A Config configures Open. Clock and Authority are required.
 type Config struct {
-	Clock   clock.Clock
-	Secrets Secrets
-	Revoker Revoker // nil: nobody is told
-	Quotas  Quotas  // zero fields: AWS's defaults
+	Clock     clock.Clock
+	Authority Authority
+	Quotas    Quotas // zero fields: AWS's defaults
 }
 
 // Quotas limit what one account may hold. Zero means the default in brackets.
@@ -72,14 +70,13 @@ type Quotas struct {
 
 // A Directory is safe for concurrent use.
 type Directory struct {
-	store   kv.Store
-	clock   clock.Clock
-	secrets Secrets
-	revoker Revoker
-	quotas  Quotas
+	store     kv.Store
+	clock     clock.Clock
+	authority Authority
+	quotas    Quotas
 
-	principals  sync.Map // unique id to *entity
-	credentials sync.Map // access key id to *key
+	principals  sync.Map                   // unique id to *entity
+	credentials sync.Map                   // access key id to *key
 	managed     map[string]*operatorPolicy // immutable; by ARN
 
 	mu     sync.RWMutex
@@ -106,7 +103,7 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Directory, error) {
 		return nil, err
 	}
 	d := &Directory{
-		store: store, clock: cfg.Clock, secrets: cfg.Secrets, revoker: cfg.Revoker, quotas: cfg.Quotas.orDefault(),
+		store: store, clock: cfg.Clock, authority: cfg.Authority, quotas: cfg.Quotas.orDefault(),
 		managed: managed, realms: make(map[string]*realm), done: make(chan struct{}),
 	}
 	d.parsed.docs = make(map[parsedText]*policy.Document)
@@ -158,8 +155,8 @@ func (c Config) valid() error {
 	if c.Clock == nil {
 		errs = append(errs, errors.New("directory: Config.Clock is required"))
 	}
-	if c.Secrets == nil {
-		errs = append(errs, errors.New("directory: Config.Secrets is required"))
+	if c.Authority == nil {
+		errs = append(errs, errors.New("directory: Config.Authority is required"))
 	}
 	if q := c.Quotas; q.AttachedPolicies > 20 || q.TrustPolicy > 4096 {
 		errs = append(errs, errors.New("directory: Config.Quotas: at most 20 attached policies and 4096 characters of trust policy"))

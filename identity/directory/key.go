@@ -3,6 +3,8 @@ package directory
 import (
 	"context"
 	"slices"
+
+	"github.com/leadglass/leadglass/identity/authority"
 )
 
 // keysPerUser is IAM's limit.
@@ -117,7 +119,7 @@ func (d *Directory) UpdateAccessKey(ctx context.Context, account, user, accessKe
 	if err != nil || active {
 		return err
 	}
-	return d.revokeCredential(ctx, account, accessKeyID)
+	return d.revoke(ctx, authority.Revocation{CredentialID: accessKeyID})
 }
 
 // DeleteAccessKey deletes a key, effective when it returns. user may be "".
@@ -141,7 +143,7 @@ func (d *Directory) DeleteAccessKey(ctx context.Context, account, user, accessKe
 	if err != nil {
 		return err
 	}
-	return d.revokeCredential(ctx, account, accessKeyID)
+	return d.revoke(ctx, authority.Revocation{CredentialID: accessKeyID})
 }
 
 // GetAccessKeyLastUsed says when and for what a key was used last.

@@ -12,13 +12,6 @@ import (
 	"github.com/leadglass/leadglass/identity/policy"
 )
 
-// Limits of managed policies (policy-evaluation section 1, "Sizes").
-const (
-	maxManaged  = 6144
-	maxVersions = 5
-	maxRaw      = 131072 // bytes of a document as sent
-)
-
 func noSuchPolicy(policyARN string) error {
 	return refuse(NoSuchEntity, "Policy %s was not found.", policyARN)
 }
@@ -30,8 +23,8 @@ func noSuchVersion(policyARN, version string) error {
 // checkDocument refuses what the policy language refuses, and what is too
 // large, which the caller words.
 func (d *Directory) checkDocument(kind policy.Kind, text string) (*policy.Document, error) {
-	if len(text) > maxRaw {
-		return nil, refuse(ValidationError, "1 validation error detected: Value at 'policyDocument' failed to satisfy constraint: Member must have length less than or equal to %d", maxRaw)
+	if len(text) > policy.LimitParameter {
+		return nil, refuse(ValidationError, "1 validation error detected: Value at 'policyDocument' failed to satisfy constraint: Member must have length less than or equal to %d", policy.LimitParameter)
 	}
 	doc, err := d.parse(kind, text)
 	if err != nil {
@@ -47,8 +40,8 @@ func (d *Directory) checkManaged(text string) error {
 	if _, err := d.checkDocument(policy.Identity, text); err != nil {
 		return err
 	}
-	if policy.Size([]byte(text)) > maxManaged {
-		return refuse(LimitExceeded, "Cannot exceed quota for PolicySize: %d", maxManaged)
+	if policy.Size([]byte(text)) > policy.LimitManaged {
+		return refuse(LimitExceeded, "Cannot exceed quota for PolicySize: %d", policy.LimitManaged)
 	}
 	return nil
 }
@@ -247,8 +240,8 @@ func (d *Directory) CreatePolicyVersion(ctx context.Context, account, policyARN,
 	}
 	var v Version
 	err := d.alterPolicy(ctx, account, policyARN, func(t *tx, _ *realm, rec *policyRecord) error {
-		if len(rec.Versions) >= maxVersions {
-			return refuse(LimitExceeded, "A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.", maxVersions)
+		if len(rec.Versions) >= policy.ManagedVersions {
+			return refuse(LimitExceeded, "A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.", policy.ManagedVersions)
 		}
 		now, n := d.clock.Now().UnixMilli(), rec.Next
 		rec.Next++

@@ -16,8 +16,8 @@ type Snapshot struct {
 	ID         string // AIDA... or AROA...
 	Name, Path string
 	ARN        string
-	Tags       []Tag           // not to be changed
-	Policies   *authz.Policies // identity policies and boundary; never nil
+	Tags       []Tag            // not to be changed
+	Policies   *authz.Policies  // identity policies and boundary; never nil
 	Trust      *policy.Document // roles; principals bound to unique ids
 	MaxSession int              // seconds; roles
 }
@@ -74,7 +74,7 @@ func (d *Directory) build(e *entity) (*Snapshot, error) {
 		Tags: tagsOf(rec.Tags), Policies: &authz.Policies{}, MaxSession: rec.MaxSession,
 	}
 	for _, p := range rec.Attached {
-		doc, err := d.compiled(e.realm, policy.Identity, p)
+		doc, err := d.compiled(e.realm, p)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +88,7 @@ func (d *Directory) build(e *entity) (*Snapshot, error) {
 		s.Policies.Identity = append(s.Policies.Identity, doc.Named(in.Name))
 	}
 	if rec.Boundary != "" {
-		doc, err := d.compiled(e.realm, policy.Boundary, rec.Boundary)
+		doc, err := d.compiled(e.realm, rec.Boundary)
 		if err != nil {
 			return nil, err
 		}
@@ -104,43 +104,44 @@ func (d *Directory) build(e *entity) (*Snapshot, error) {
 	return s, nil
 }
 
-// compiled is the default version of a managed policy. Caller holds r.mu.
-func (d *Directory) compiled(r *realm, kind policy.Kind, policyARN string) (*policy.Document, error) {
-	text := ""
+// compiled is the default version of a managed policy. It is compiled once,
+// whether it serves as identity policy, boundary or session policy: the language
+// of the three is the same. Caller holds r.mu.
+func (d *Directory) compiled(r *realm, policyARN string) (*policy.Document, error) {
 	if op, ok := d.managed[policyARN]; ok {
-		if kind == policy.Identity {
-			return op.compiled, nil
-		}
-		text = op.text
-	} else {
-		m := r.byARN[policyARN]
-		if m == nil {
-			return nil, fmt.Errorf("directory: policy %s is gone", policyARN)
-		}
-		v := r.versions[m.id][m.rec.Default]
-		if v == nil {
-			return nil, fmt.Errorf("directory: policy %s has lost its default version", policyARN)
-		}
-		// The common case is shared by all who have it attached.
-		if kind == policy.Identity {
-			if doc := v.compiled.Load(); doc != nil {
-				return doc, nil
-			}
-			doc, err := policy.Parse(kind, []byte(v.text))
-			if err != nil {
-				return nil, err
-			}
-			doc = doc.Named(policyARN)
-			v.compiled.Store(doc)
-			return doc, nil
-		}
-		text = v.text
+		return op.compiled, nil
 	}
-	doc, err := d.parse(kind, text)
+	m := r.byARN[policyARN]
+	if m == nil {
+		return nil, fmt.Errorf("directory: policy %s is gone", policyARN)
+	}
+	v := r.versions[m.id][m.rec.Default]
+	if v == nil {
+		return nil, fmt.Errorf("directory: policy %s has lost its default version", policyARN)
+	}
+	if doc := v.compiled.Load(); doc != nil {
+		return doc, nil
+	}
+	doc, err := policy.Parse(policy.Identity, []byte(v.text))
 	if err != nil {
 		return nil, err
 	}
-	return doc.Named(policyARN), nil
+	// Of two who compile at once both must end with the same pointer.
+	v.compiled.CompareAndSwap(nil, doc.Named(policyARN))
+	return v.compiled.Load(), nil
+}
+
+// ManagedPolicy is the default version of a managed policy that account can
+// use, compiled; the same pointer as long as it is the default version.
+func (d *Directory) ManagedPolicy(account, policyARN string) (*policy.Document, bool) {
+	r := d.realm(account)
+	if r == nil {
+		return nil, false
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	doc, err := d.compiled(r, policyARN)
+	return doc, err == nil
 }
 
 // parse compiles a document, or finds it compiled: many principals carry the

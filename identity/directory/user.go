@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/identity/authority"
 )
 
 // CreateUser makes a user. The boundary, if any, is in force from the start.
@@ -41,7 +42,7 @@ func (d *Directory) create(ctx context.Context, account string, rec entityRecord
 		if _, err := r.find(rec.Kind, rec.Name); err == nil {
 			return refuse(EntityAlreadyExists, "%s with name %s already exists.", title(rec.Kind), rec.Name)
 		}
-		if quota, name := d.quota(rec.Kind); r.count(rec.Kind) >= quota {
+		if quota, name := d.quota(rec.Kind); r.count[rec.Kind] >= quota {
 			return refuse(LimitExceeded, "Cannot exceed quota for %s: %d", name, quota)
 		}
 		if rec.Boundary != "" {
@@ -72,13 +73,6 @@ func (d *Directory) quota(k Kind) (n int, name string) {
 		return d.quotas.Roles, "RolesPerAccount"
 	}
 	return d.quotas.Users, "UsersPerAccount"
-}
-
-// count says how many there are of a kind. Caller holds r.write.
-func (r *realm) count(k Kind) int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return len(r.order(k))
 }
 
 // user is the exported form. Caller holds realm.write or realm.mu.
@@ -242,5 +236,5 @@ func (d *Directory) remove(ctx context.Context, account string, kind Kind, name 
 	if err != nil {
 		return err
 	}
-	return d.revokePrincipal(ctx, account, gone)
+	return d.revoke(ctx, authority.Revocation{PrincipalID: gone})
 }
