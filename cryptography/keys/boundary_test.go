@@ -2,109 +2,112 @@ package keys_test
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hmac"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
+	"io"
 	"sync"
+	"testing"
+	"time"
 
+	"github.com/leadglass/leadglass/cryptography/boundary"
 	"github.com/leadglass/leadglass/cryptography/hsm"
-	"github.com/leadglass/leadglass/cryptography/hsm/message"
+	"github.com/leadglass/leadglass/cryptography/hsm/core"
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
-// tokens is a boundary in the test's own process: a key token is the key.
-type tokens struct {
+// A chip is the real HSM core, served from this process, whose answers can be
+// held back or lost.
+type chip struct {
+	*hsm.Client
 	mu   sync.Mutex
-	hold chan struct{} // guarded by mu; when not nil, a Decrypt waits until it is closed
+	hold chan struct{} // guarded by mu; when not nil, a Decrypt's answer waits until it is closed
 	fail error         // guarded by mu; when not nil, every call answers it
 }
 
-func (b *tokens) broken() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.fail
+func (c *chip) set(fail error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = fail
 }
 
-func (b *tokens) set(fail error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.fail = fail
+func (c *chip) broken() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fail
 }
 
-func aead(ekt []byte) cipher.AEAD {
-	c, err := aes.NewCipher(ekt)
-	if err != nil {
-		panic(err)
+func (c *chip) GenerateKey(ctx context.Context, spec hsm.KeySpec) (hsm.Key, error) {
+	if err := c.broken(); err != nil {
+		return hsm.Key{}, err
 	}
-	g, err := cipher.NewGCMWithRandomNonce(c)
-	if err != nil {
-		panic(err)
+	return c.Client.GenerateKey(ctx, spec)
+}
+
+func (c *chip) Encrypt(ctx context.Context, ekt, plaintext []byte, encCtx map[string]string) ([]byte, error) {
+	if err := c.broken(); err != nil {
+		return nil, err
 	}
-	return g
+	return c.Client.Encrypt(ctx, ekt, plaintext, encCtx)
 }
 
-func materialOf(ekt []byte) [32]byte {
-	m := hmac.New(sha256.New, ekt)
-	m.Write([]byte("material"))
-	return [32]byte(m.Sum(nil))
-}
-
-func (b *tokens) GenerateKey(ctx context.Context, spec hsm.KeySpec) (hsm.Key, error) {
-	ekt := make([]byte, 32)
-	rand.Read(ekt)
-	return hsm.Key{EKT: ekt, MaterialID: materialOf(ekt)}, b.broken()
-}
-
-func (b *tokens) Encrypt(ctx context.Context, ekt, plaintext []byte, encCtx map[string]string) ([]byte, error) {
-	aad, err := message.AppendContext(nil, encCtx)
-	if err != nil {
-		return nil, hsm.ErrBadRequest
+func (c *chip) Decrypt(ctx context.Context, ekt, blob []byte, encCtx map[string]string) ([]byte, error) {
+	if err := c.broken(); err != nil {
+		return nil, err
 	}
-	id := materialOf(ekt)
-	blob := append([]byte{1, 2}, id[:]...)
-	blob = append(blob, make([]byte, 24)...)
-	return aead(ekt).Seal(blob, nil, plaintext, append(blob[:34:34], aad...)), b.broken()
-}
-
-func (b *tokens) Decrypt(ctx context.Context, ekt, blob []byte, encCtx map[string]string) ([]byte, error) {
-	b.mu.Lock()
-	hold := b.hold
-	b.mu.Unlock()
+	p, err := c.Client.Decrypt(ctx, ekt, blob, encCtx)
+	c.mu.Lock()
+	hold := c.hold
+	c.mu.Unlock()
 	if hold != nil {
 		<-hold
 	}
-	aad, err := message.AppendContext(nil, encCtx)
-	if err != nil || len(blob) < message.BlobOverhead {
-		return nil, hsm.ErrAuthFailed
-	}
-	p, err := aead(ekt).Open(nil, nil, blob[58:], append(blob[:34:34], aad...))
-	if err != nil {
-		return nil, hsm.ErrAuthFailed
-	}
-	return p, b.broken()
+	return p, err
 }
 
-func (b *tokens) ReEncrypt(ctx context.Context, fromEKT, blob []byte, fromCtx map[string]string, toEKT []byte, toCtx map[string]string) ([]byte, error) {
-	p, err := b.Decrypt(ctx, fromEKT, blob, fromCtx)
-	if err != nil {
-		return nil, err
+func newChip(t testing.TB) *chip {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	return b.Encrypt(ctx, toEKT, p, toCtx)
-}
-
-func (b *tokens) GenerateDataKey(ctx context.Context, ekt []byte, n int, encCtx map[string]string, withPlaintext bool) ([]byte, []byte, error) {
-	p := make([]byte, n)
-	rand.Read(p)
-	blob, err := b.Encrypt(ctx, ekt, p, encCtx)
-	if !withPlaintext {
-		p = nil
+	state, err := boundary.OpenDir(t.TempDir())
+	must(err)
+	memory, err := secret.NewArena(1 << 18)
+	must(err)
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	must(err)
+	spki, err := link.MarshalPublic(&key.PublicKey)
+	must(err)
+	ours, theirs, err := boundary.SocketPair()
+	must(err)
+	identity := make(chan []byte, 1)
+	ended := make(chan error, 1)
+	m := core.Main{
+		Store: state, Memory: memory, Now: time.Now, Supervisor: spki, Links: []io.ReadWriter{theirs},
+		Ready: func(id []byte) error { identity <- id; return nil },
 	}
-	return p, blob, err
-}
-
-func (b *tokens) Random(ctx context.Context, n int) ([]byte, error) {
-	p := make([]byte, n)
-	rand.Read(p)
-	return p, b.broken()
+	go func() { ended <- m.Run() }()
+	var server *ecdsa.PublicKey
+	select {
+	case id := <-identity:
+		server, err = link.ParsePublic(id)
+		must(err)
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	l, err := link.Dial(context.Background(), ours, link.ClientConfig{Host: key, Server: server, Now: time.Now})
+	must(err)
+	t.Cleanup(func() {
+		_ = l.Close()
+		if err := <-ended; err != nil {
+			t.Errorf("the core ended with %v", err)
+		}
+		_ = theirs.Close()
+		_ = state.Close()
+	})
+	return &chip{Client: hsm.NewClient(l)}
 }
