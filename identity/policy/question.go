@@ -16,13 +16,13 @@ type Question struct {
 	segments [6]string
 	count    int // segments of resource
 
-	action  [maxAction]byte
-	actionN int
-	service uint64
-	full    uint64
+	action string
+	colon  int // first colon of action, -1 without
+	lower  [maxAction]byte
 }
 
-// maxAction bounds the name of an action; a longer one matches only a star.
+// maxAction bounds the names of actions that the index of exact names finds. AWS's
+// are shorter, and a document that names a longer one does not match.
 const maxAction = 128
 
 // Reset prepares the question for an action and a resource.
@@ -30,28 +30,15 @@ func (q *Question) Reset(action, resource string, call, target *Keys, missing *[
 	q.Call, q.Target, q.Missing = call, target, missing
 	q.resource = resource
 	q.count = split(resource, &q.segments)
-	q.actionN = 0
-	q.service, q.full = 0, 0
-	if len(action) > maxAction {
-		return
+	q.action = action
+	q.colon = strings.IndexByte(action, ':')
+	for i := range min(len(action), maxAction) {
+		q.lower[i] = small(action[i])
 	}
-	q.actionN = len(action)
-	colon := -1
-	for i := range len(action) {
-		c := action[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c == ':' && colon < 0 {
-			colon = i
-		}
-		q.action[i] = c
-	}
-	if colon >= 0 {
-		q.service = fold(action[:colon])
-	}
-	q.full = fold(action)
 }
+
+func (q *Question) vendor() string { return q.action[:q.colon] }
+func (q *Question) name() string   { return q.action[q.colon+1:] }
 
 // split cuts s at its first five colons and returns the number of pieces.
 func split(s string, into *[6]string) int {
@@ -92,4 +79,49 @@ func (q *Question) miss(name string) {
 		}
 	}
 	*q.Missing = append(*q.Missing, name)
+}
+
+// Applies says whether the statement's resources and conditions match the
+// question. It looks neither at actions (Candidates does) nor at principals
+// (identity/authz does).
+func (s *Statement) Applies(q *Question) bool {
+	if !s.matchesResource(q) {
+		return false
+	}
+	holds := true
+	for i := range s.Conditions {
+		if !s.Conditions[i].holds(q, s.Effect) {
+			holds = false
+			if q.Missing == nil {
+				break // else the other keys' absence is wanted, too
+			}
+		}
+	}
+	return holds
+}
+
+func (s *Statement) matchesResource(q *Question) bool {
+	if len(s.Resources) == 0 {
+		return true // a trust policy speaks about its role
+	}
+	if !s.NotResource {
+		for i := range s.Resources {
+			if s.Resources[i].matchResource(q) == matches {
+				return true
+			}
+		}
+		return false
+	}
+	// NotResource with a variable that cannot be resolved: an Allow does not apply, a
+	// Deny does (§3), whatever the other patterns say.
+	matched := false
+	for i := range s.Resources {
+		switch s.Resources[i].matchResource(q) {
+		case unresolved:
+			return s.Effect == Deny
+		case matches:
+			matched = true
+		}
+	}
+	return !matched
 }
