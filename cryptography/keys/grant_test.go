@@ -169,11 +169,11 @@ func TestGrantParameters(t *testing.T) {
 			n := decryptFor(bob)
 			c.change(&n)
 			_, _, err := w.CreateGrant(t.Context(), use(k), n)
-			w.T = t
+			w.TB = t
 			w.refused(err, c.kind, c.text)
 		})
 	}
-	w.T = t
+	w.TB = t
 	n := decryptFor(bob)
 	n.Equals = map[string]string{"a": strings.Repeat("é", 384)}
 	w.grant(k, n)
