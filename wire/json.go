@@ -15,6 +15,7 @@ import (
 var (
 	errJSON     = errors.New("the body is not valid JSON")
 	errJSONType = errors.New("a member has the wrong JSON type")
+	errStrict   = errors.New("a structure that restricts has a member that is not known here")
 	errNullItem = errors.New("a list or map holds null")
 )
 
@@ -272,6 +273,8 @@ func (d *jsonDecoder) structure(st *structure, v reflect.Value) error {
 				f = st.byName[string(name)]
 			}
 			switch {
+			case f == nil && st.strict:
+				err = errStrict
 			case f == nil:
 				err = d.skip()
 			case d.next() == 'n':
@@ -442,6 +445,11 @@ func (d *jsonDecoder) list(p *value, v reflect.Value) error {
 	return nil
 }
 
+// within says whether part is the bytes of buf at i, and not a copy.
+func within(buf []byte, i int, part []byte) bool {
+	return len(part) > 0 && i >= 0 && &buf[i] == &part[0]
+}
+
 func (d *jsonDecoder) mapping(p *value, v reflect.Value) error {
 	if d.next() != '{' {
 		return errJSONType
@@ -467,7 +475,7 @@ func (d *jsonDecoder) mapping(p *value, v reflect.Value) error {
 		if err != nil {
 			return errJSON
 		}
-		name := string(key)
+		start := d.pos - 1 - len(key) // where the key lies, if it has no escapes
 		if err := d.take(':'); err != nil {
 			return err
 		}
@@ -479,8 +487,15 @@ func (d *jsonDecoder) mapping(p *value, v reflect.Value) error {
 			if err != nil {
 				return err
 			}
-			(*plain)[name] = string(s)
+			if within(d.buf, start, key) && within(d.buf, d.pos-1-len(s), s) {
+				// One copy for both.
+				both := string(d.buf[start : d.pos-1])
+				(*plain)[both[:len(key)]] = both[len(both)-len(s):]
+			} else {
+				(*plain)[string(key)] = string(s)
+			}
 		default:
+			name := string(key)
 			e := reflect.New(p.elem.typ).Elem()
 			if err := d.value(p.elem, e); err != nil {
 				return err

@@ -300,9 +300,10 @@ func credentialScope(req *Request) scope {
 		if !ok || !strings.HasPrefix(auth, "AWS4-") {
 			return scope{}
 		}
-		if i := strings.IndexAny(credential, ", "); i >= 0 {
+		if i := strings.IndexByte(credential, ','); i >= 0 {
 			credential = credential[:i]
 		}
+		credential, _, _ = strings.Cut(credential, " ")
 		return splitScope(credential, strings.HasPrefix(auth, "AWS4-ECDSA-"))
 	}
 	if !strings.Contains(req.RawQuery, "X-Amz-Credential=") {
@@ -326,20 +327,25 @@ func splitScope(credential string, asymmetric bool) scope {
 	if !ok {
 		return scope{}
 	}
-	slashes := 3
-	if asymmetric {
-		slashes = 2
+	var s scope
+	if rest, s.service, ok = cutLast(rest); ok && !asymmetric {
+		rest, s.region, ok = cutLast(rest)
 	}
-	if strings.Count(rest, "/") != slashes {
+	if ok {
+		rest, _, ok = cutLast(rest) // the date; what is left is the access key id
+	}
+	if !ok || strings.IndexByte(rest, '/') >= 0 {
 		return scope{}
 	}
-	i := strings.LastIndexByte(rest, '/')
-	s := scope{service: rest[i+1:]}
-	if !asymmetric {
-		rest = rest[:i]
-		s.region = rest[strings.LastIndexByte(rest, '/')+1:]
-	}
 	return s
+}
+
+func cutLast(s string) (before, last string, ok bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
 }
 
 // formValue returns the last value of a key, without reading the rest of the
