@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -213,8 +212,8 @@ func (l *Log) FindExport(name, export string) (*Export, error) {
 	return &e.Export, nil
 }
 
-// ReadExport reads a part of a file of an export into p, with the results of
-// io.ReaderAt: io.EOF comes with the last bytes.
+// ReadExport reads a part of a file of an export into p, from offset off on.
+// It fills p unless the file ends before; behind the end it returns 0.
 func (l *Log) ReadExport(ctx context.Context, name, export, file string, off int64, p []byte) (int, error) {
 	e, err := l.find(name, export)
 	if err != nil {
@@ -273,13 +272,9 @@ func (e *savedExport) tile(name string, size uint64) (tree.Tile, error) {
 
 func slice(data []byte, off int64, p []byte) (int, error) {
 	if off >= int64(len(data)) {
-		return 0, io.EOF
+		return 0, nil
 	}
-	n := copy(p, data[off:])
-	if off+int64(n) == int64(len(data)) {
-		return n, io.EOF
-	}
-	return n, nil
+	return copy(p, data[off:]), nil
 }
 
 func (a *account) exportTile(t tree.Tile) ([]byte, error) {
@@ -345,7 +340,7 @@ func (l *Log) readBlobs(e *savedExport, t tree.Tile, off int64, p []byte) (int, 
 		}
 		at = end
 	}
-	return n, io.EOF
+	return n, nil
 }
 
 // AccountKey is the account key file (record.AccountKey as JSON) with every

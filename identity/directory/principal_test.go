@@ -2,18 +2,23 @@ package directory_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/policy"
 	"github.com/leadglass/leadglass/state/kv"
+	"github.com/leadglass/leadglass/state/kv/memory"
 )
 
 func (w *world) snapshot(id string) *directory.Snapshot {
@@ -446,4 +451,30 @@ func TestTwoWritersOfOneStore(t *testing.T) {
 	if s := w.snapshot(u.ID); len(s.Tags) != 1 {
 		t.Errorf("%+v", s)
 	}
+}
+
+func FuzzShowPrincipals(f *testing.F) {
+	const was = "arn:aws:iam::111122223333:user/alice"
+	f.Add(trust(was))
+	f.Add(`{"Statement":{"Principal":{"AWS":["` + was + `","*"]},"Condition":{"StringEquals":{"aws:PrincipalArn":"` + was + `"}}}}`)
+	f.Add(`{"Statement":[{"NotPrincipal":{"AWS":"\u0061rn:aws:iam::111122223333:user/alice"}}]`)
+	d, err := directory.Open(f.Context(), memory.Open(), directory.Config{Clock: clock.System, Authority: &outsider{}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		shown := d.ShowPrincipals(text, map[string]string{was: "AIDAGONE"})
+		if json.Valid([]byte(text)) && !json.Valid([]byte(shown)) {
+			t.Errorf("%q became %q", text, shown)
+		}
+		if doc, err := policy.Parse(policy.Trust, []byte(text)); err == nil {
+			after, err := policy.Parse(policy.Trust, []byte(strings.ReplaceAll(shown, "AIDAGONE", was)))
+			if err != nil || !reflect.DeepEqual(after.Principals(), doc.Principals()) {
+				t.Errorf("%q became %q: %v", text, shown, err)
+			}
+			if slices.ContainsFunc(doc.Principals(), func(p policy.PrincipalRef) bool { return p.Value == was }) && !strings.Contains(shown, "AIDAGONE") {
+				t.Errorf("%q still names the deleted user: %q", text, shown)
+			}
+		}
+	})
 }

@@ -359,7 +359,15 @@ func (d *Directory) applyLocked(r *realm, key, value []byte, mod kv.Rev) error {
 	}
 	switch section {
 	case sectionEntity:
-		return applyRecord(key, value, mod, func(rec *entityRecord) { d.setEntity(r, id, rec, mod) })
+		var strange error
+		err := applyRecord(key, value, mod, func(rec *entityRecord) {
+			if rec != nil && rec.Kind != UserKind && rec.Kind != RoleKind {
+				strange = corrupt(key, errors.New("unknown kind")) // of a later release: its rules are not known here
+				return
+			}
+			d.setEntity(r, id, rec, mod)
+		})
+		return errors.Join(err, strange)
 	case sectionPolicy:
 		return applyRecord(key, value, mod, func(rec *policyRecord) { r.setPolicy(id, rec, mod) })
 	case sectionKey:

@@ -3,6 +3,7 @@ package core
 import (
 	"crypto/subtle"
 
+	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
@@ -37,8 +38,8 @@ func aad(b, header, context []byte) []byte {
 
 // blobKeys derives the two values of a nonce.
 func blobKeys(hbk, nonce []byte, key, check *[32]byte) {
-	kdf(key, hbk, "leadglass kms v1", nonce)
-	kdf(check, hbk, "leadglass commit v1", nonce)
+	kdf.Derive(key, hbk, "leadglass kms v1", nonce)
+	kdf.Derive(check, hbk, "leadglass commit v1", nonce)
 }
 
 // encryptBlob appends the blob of plaintext to b.

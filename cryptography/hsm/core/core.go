@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
@@ -173,7 +174,7 @@ func (h *HSM) sealToken(plain []byte) ([]byte, error) {
 	var key [32]byte
 	defer secret.Wipe(key[:])
 	err := d.keys[d.active].Use(func(dk []byte) error {
-		kdf(&key, dk, "leadglass session token v1", out[8:8+kdfNonce])
+		kdf.Derive(&key, dk, "leadglass session token v1", out[8:8+kdfNonce])
 		return nil
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
@@ -150,7 +151,7 @@ func (d *domain) wrap(a *attributes, material []byte) ([]byte, error) {
 
 func (d *domain) ektKey(key *[32]byte, id dkID, nonce []byte) error {
 	return d.keys[id].Use(func(dk []byte) error {
-		kdf(key, dk, "leadglass ekt v1", nonce)
+		kdf.Derive(key, dk, "leadglass ekt v1", nonce)
 		return nil
 	})
 }
@@ -204,7 +205,7 @@ func (d *domain) unwrap(ekt []byte, a *attributes, host *link.Peer, now time.Tim
 // same key has the same id, and the id says nothing of the material.
 func materialID(name string, material []byte) (id [32]byte) {
 	var fingerprint [32]byte
-	hmac256(&fingerprint, material, []byte("leadglass fingerprint"))
+	kdf.HMAC(&fingerprint, material, []byte("leadglass fingerprint"))
 	b := append([]byte(name), 0)
 	digest(id[:], "leadglass material v1\x00", append(b, fingerprint[:]...))
 	return id

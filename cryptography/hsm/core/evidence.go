@@ -186,12 +186,12 @@ func (c *call) openAuditKey() uint64 {
 	if len(p.Info) != len(auditInfo)+12+16 || string(p.Info[:len(auditInfo)+12]) != auditInfo+c.attrs.name {
 		return link.StatusDenied
 	}
-	kem, kdf, aead := auditSuite()
+	kem, derivation, aead := auditSuite()
 	key, err := kem.NewPrivateKey(seed)
 	if err != nil {
 		return link.StatusInternal
 	}
-	recipient, err := hpke.NewRecipient(p.Enc, key, kdf, aead, p.Info)
+	recipient, err := hpke.NewRecipient(p.Enc, key, derivation, aead, p.Info)
 	if err != nil {
 		return link.StatusAuthFailed
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
@@ -163,7 +164,7 @@ func (s *SoftwareSeal) Unseal(sealed []byte) ([]byte, error) {
 
 func (s *SoftwareSeal) derive(key *[32]byte, header []byte) error {
 	return s.key.Use(func(own []byte) error {
-		kdf(key, own, "leadglass domain bundle v1", header[len(sealMagic):sealHeader])
+		kdf.Derive(key, own, "leadglass domain bundle v1", header[len(sealMagic):sealHeader])
 		return nil
 	})
 }
