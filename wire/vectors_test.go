@@ -238,7 +238,7 @@ func (tm *typeMaker) structure(ref *shape.Ref, depth int) reflect.Type {
 	}
 	s := tm.m.Shapes.ByKey[ref.Shape]
 	var fields []reflect.StructField
-	if tag := tm.m.StructTag(&s, ref); tag != "" {
+	if tag := tm.m.StructTag(&s, ref, false); tag != "" {
 		fields = append(fields, reflect.StructField{
 			Name: "_", PkgPath: "wire_test", Type: reflect.TypeFor[struct{}](),
 			Tag: reflect.StructTag(fmt.Sprintf("aws:%q", tag)),
