@@ -102,7 +102,10 @@ type Service struct {
 	Namespace     string   // of XML answers
 	Global        bool     // a scope of us-east-1 is right wherever the deployment is
 	Known         []string // every operation of the API, sorted, served or not
+	BareErrors    bool     // S3: errors without a wrapping element
 	Patterns      []*Pattern
+
+	plans sync.Map // reflect.Type -> *structure
 }
 
 // A Pattern is a constraint on text. Model is what error texts print.

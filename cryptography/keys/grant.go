@@ -418,8 +418,8 @@ func (k *Keys) CreateGrant(ctx context.Context, u Use, n NewGrant) (g *Grant, to
 	old := e.grants.shaped(g.shape())
 	if n.Name == "" || old == nil {
 		old = nil
-		if e.grants.len() >= MaxGrants {
-			return nil, "", refuse(LimitExceeded, "The key %s has reached its limit of %d grants.", key.ARN, MaxGrants)
+		if e.grants.len() >= k.maxGrants {
+			return nil, "", refuse(LimitExceeded, "The key %s has reached its limit of %d grants.", key.ARN, k.maxGrants)
 		}
 	}
 	if u.DryRun {

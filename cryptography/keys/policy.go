@@ -29,9 +29,17 @@ func DefaultPolicy(account string) string {
 		arn.Root(account) + `"},"Action":"kms:*","Resource":"*"}]}`
 }
 
-// A PolicyCheck answers, for a key and the policy that it would get, whether
-// the caller could still change the policy. The key may not exist yet.
-type PolicyCheck func(key *Key, d *policy.Document) bool
+// Delegation is DefaultPolicy, compiled. It also stands for the policy of what
+// has none of its own: aliases, the list of keys, a key that does not exist.
+// There the account's IAM policies decide alone.
+func (k *Keys) Delegation(account string) *policy.Document {
+	return k.docs.of(DefaultPolicy(account), nil).compiled()
+}
+
+// A PolicyCheck answers whether the caller could still change the policy of a
+// key if it were as proposed: the key, which may not exist yet, with its new
+// policy.
+type PolicyCheck func(proposed *Key) bool
 
 // A doc is a policy as it is stored. Keys with the same policy share it, and
 // it is compiled when it is first needed: a start with many keys stays short.
@@ -137,7 +145,9 @@ func (k *Keys) PutPolicy(ctx context.Context, key *Key, text string, check Polic
 	if err != nil {
 		return err
 	}
-	if check != nil && !check(key, d.compiled()) {
+	proposed := *key
+	proposed.policy = d
+	if check != nil && !check(&proposed) {
 		return errLockout
 	}
 	_, err = k.change(ctx, key.entry, func(next *Key) ([]kv.Op, error) {

@@ -202,12 +202,9 @@ func (e *Extension) append(dst []byte) []byte {
 		dst = optional(dst, "moduleId", c.ModuleID)
 		dst = closeObject(dst, inner)
 	}
-	if d := e.Decision; d != nil {
-		dst = append(dst, `,"policyDecision":{"allow":`...)
-		dst = appendStrings(dst, d.Allow)
-		dst = append(dst, `,"reason":`...)
-		dst = appendString(dst, d.Reason, maxText)
-		dst = append(dst, '}')
+	if e.Decision != nil {
+		dst = append(dst, `,"policyDecision":`...)
+		dst = appendObject(dst, e.Decision, maxAdditional/4)
 	}
 	dst = appendUnknown(dst, e.Unknown)
 	return closeObject(dst, at)

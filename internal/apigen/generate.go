@@ -312,14 +312,12 @@ func (g *generator) enum(name string, s *shape.Shape) error {
 		return err
 	}
 	fmt.Fprintf(&g.types, "// %s is shape %s.\ntype %s string\n\n// Values of %s.\nconst (\n", typ, name, typ, typ)
-	var consts []string
 	for _, v := range s.Enum {
 		c := typ + constantName(v)
 		if err := g.name(c, "value "+v+" of "+name); err != nil {
 			return err
 		}
 		fmt.Fprintf(&g.types, "%s %s = %q\n", c, typ, v)
-		consts = append(consts, c)
 	}
 	fmt.Fprintf(&g.types, ")\n\n// Values returns all values in the model's order.\nfunc (%s) Values() []string { return []string{", typ)
 	for _, v := range s.Enum {
@@ -428,11 +426,14 @@ func (g *generator) operations() error {
 			fmt.Fprintf(b, "TargetAliases: []string{%q},\n", meta.TargetPrefix[i+1:])
 		}
 	}
-	if meta.XMLNamespace != "" {
-		fmt.Fprintf(b, "Namespace: %q,\n", meta.XMLNamespace)
+	if meta.XMLNamespace.URI != "" {
+		fmt.Fprintf(b, "Namespace: %q,\n", meta.XMLNamespace.URI)
 	}
 	if meta.GlobalEndpoint != "" {
 		b.WriteString("Global: true,\n")
+	}
+	if meta.EndpointPrefix == "s3" {
+		b.WriteString("BareErrors: true,\n")
 	}
 	known := meta.OperationNames
 	if known == nil {

@@ -55,7 +55,7 @@ func TestConstantNamesReadAsInTheSDK(t *testing.T) {
 	}
 }
 
-func TestTrimmingATrimmedModelChangesNothingButKnownNames(t *testing.T) {
+func TestTrimmingKeepsOnlyWhatTheOperationsReach(t *testing.T) {
 	text := []byte(`{
 "metadata":{"protocol": "json", "jsonVersion": "1.1"},
 "operations":{

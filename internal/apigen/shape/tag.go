@@ -21,19 +21,21 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 	b := &tagWriter{model: m, pattern: pattern}
 	wireName := name
 	switch {
-	case m.flat(&ref, &sh) && m.Metadata.Protocol == "query" && sh.Member != nil && sh.Member.LocationName != "":
-		// A flattened list has no element of its own: the item's name
-		// replaces the member's (section 7).
-		wireName = sh.Member.LocationName
 	case ref.LocationName != "":
 		wireName = ref.LocationName
+	case st.Payload == name && sh.Type == "structure":
+		// The payload's root element, in XML.
+		if wireName = sh.LocationName; wireName == "" {
+			wireName = ref.Shape
+		}
 	}
 	b.word(wireName)
 	if ref.QueryName != "" {
 		b.pair("q", ref.QueryName)
-	} else if m.Metadata.Protocol == "ec2" && ref.LocationName == "" && Upper(name) != name {
-		// Without a locationName the member name is used as it is.
-		b.pair("q", name)
+	} else if ref.LocationName == "" && m.Metadata.Protocol == "query" && m.flat(&ref, &sh) && sh.Member != nil && sh.Member.LocationName != "" {
+		// In requests of awsQuery a flattened list has no element of its own:
+		// the item's name replaces the member's (section 7).
+		b.pair("q", sh.Member.LocationName)
 	}
 	switch {
 	case st.Payload == name:
@@ -62,6 +64,9 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 func (m *Model) StructTag(st *Shape, ref *Ref) string {
 	b := new(tagWriter)
 	name, ns := st.LocationName, st.XMLNamespace
+	if name == "" && ref != nil && m.Metadata.Protocol == "rest-xml" {
+		name = ref.Shape
+	}
 	if ref != nil {
 		if ref.LocationName != "" {
 			name = ref.LocationName
@@ -116,7 +121,7 @@ func (b *tagWriter) value(prefix string, ref *Ref, depth int) {
 		}[format])
 	}
 	ns := ref.XMLNamespace
-	if ns == nil {
+	if ns == nil && sh.Type != "structure" {
 		ns = sh.XMLNamespace
 	}
 	b.namespace(prefix, ns)
