@@ -118,4 +118,3 @@ func (d *Daemon) Warnings() []string {
 func errorLog(l *slog.Logger) *stdlog.Logger {
 	return slog.NewLogLogger(l.Handler(), slog.LevelDebug)
 }
-

@@ -264,7 +264,7 @@ func TestTheAWSCLIWorksUnchanged(t *testing.T) {
 		t.Errorf("without the context: %v", err)
 	}
 	must("iam", "create-role", "--role-name", "cli", "--assume-role-policy-document", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"`+account+`"},"Action":"sts:AssumeRole"}}`)
-	if out := must("sts", "assume-role", "--role-arn", "arn:aws:iam::"+account+":role/cli", "--role-session-name", "s", "--query", "AssumedRoleUser.Arn", "--output", "text"); out != "arn:aws:sts::"+account+":assumed-role/cli/s" {
+	if out := must("sts", "assume-role", "--role-arn", "arn:aws:iam::"+account+":role/cli", "--role-session-name", "cli", "--query", "AssumedRoleUser.Arn", "--output", "text"); out != "arn:aws:sts::"+account+":assumed-role/cli/cli" {
 		t.Errorf("assumed %q", out)
 	}
 	if _, err := call("iam", "get-role", "--role-name", "missing"); err == nil || !strings.Contains(err.Error(), "(NoSuchEntity)") {

@@ -183,7 +183,9 @@ func (t *tour) refuseTheOperator(ctx context.Context) error {
 			holds = false
 		}
 	}
-	var events struct{ Events []struct{ EventId, CloudTrailEvent string } }
+	var events struct {
+		Events []struct{ EventId, CloudTrailEvent string }
+	}
 	if _, err := t.operator.json(ctx, "cloudtrail", "LookupEvents", map[string]any{}, &events); err != nil {
 		return err
 	}
@@ -212,11 +214,11 @@ func (t *tour) searchStorage(ctx context.Context) error {
 	}
 	defer secret.Wipe(key)
 	needles := map[string][]byte{
-		"a line of the records": bytes.SplitN(records, []byte("\n"), 3)[1],
-		"the data key":          key,
-		"the data key in hex":   []byte(hex.EncodeToString(key)),
+		"a line of the records":  bytes.SplitN(records, []byte("\n"), 3)[1],
+		"the data key":           key,
+		"the data key in hex":    []byte(hex.EncodeToString(key)),
 		"the data key in base64": []byte(base64.StdEncoding.EncodeToString(key)),
-		"A's secret access key": []byte(t.a.SecretAccessKey),
+		"A's secret access key":  []byte(t.a.SecretAccessKey),
 	}
 	files, size, found := 0, int64(0), []string{}
 	err = filepath.WalkDir(t.plane.data, func(path string, d os.DirEntry, err error) error {
