@@ -109,7 +109,12 @@ func OnAll[I any](action string) Target[I] {
 
 // A Denied error is answered exactly like the refusal of its ask. Services
 // return it for what the caller may not know to be missing.
-type Denied struct{ Ask Ask }
+type Denied struct {
+	Ask Ask
+	// Decision is what Call.Evaluate said of the ask, or of the one that the ask stands for: the answer gives its
+	// reason. The zero Decision gives none, as for a caller of another account.
+	Decision Decision
+}
 
 func (d *Denied) Error() string {
 	return fmt.Sprintf("operation: %s denied on %s", d.Ask.Action, d.Ask.Resource)

@@ -1160,7 +1160,7 @@ type GrantConstraints struct {
 type GrantListEntry struct {
 	KeyId             string            `aws:"KeyId,min=1,max=2048"`
 	GrantId           string            `aws:"GrantId,min=1,max=128"`
-	Name              string            `aws:"Name,min=1,max=256,pat=0"`
+	Name              string            `aws:"Name,always,min=1,max=256,pat=0"`
 	CreationDate      time.Time         `aws:"CreationDate"`
 	GranteePrincipal  string            `aws:"GranteePrincipal,min=1,max=256,pat=6"`
 	RetiringPrincipal string            `aws:"RetiringPrincipal,min=1,max=256,pat=6"`

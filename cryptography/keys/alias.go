@@ -106,9 +106,9 @@ func (k *Keys) CreateAlias(ctx context.Context, key *Key, name string) error {
 	return k.setAlias(ctx, nil, e, name, a, []kv.Cond{{Key: aliasKV(key.Account, name)}}, "CreateAlias")
 }
 
-// UpdateAlias leads an alias to another key of the same account and the same
-// type and usage.
-func (k *Keys) UpdateAlias(ctx context.Context, key *Key, name string) error {
+// UpdateAlias leads an alias of the key was to another key of the same account
+// and the same type and usage.
+func (k *Keys) UpdateAlias(ctx context.Context, was, key *Key, name string) error {
 	aliasARN, err := k.AliasARN(key.Account, name)
 	if err != nil {
 		return err
@@ -122,13 +122,12 @@ func (k *Keys) UpdateAlias(ctx context.Context, key *Key, name string) error {
 	if !ok {
 		return refuse(NotFound, "Alias %s is not found.", aliasARN)
 	}
+	if old.KeyID != was.ID {
+		return refuse(Unavailable, "Alias %s was changed during the call.", aliasARN)
+	}
 	a := &alias{KeyID: key.ID, Created: old.Created, Updated: k.now()}
 	conds := []kv.Cond{{Key: aliasKV(key.Account, name), Not: true}}
-	from, ok := k.entry(old.KeyID)
-	if !ok {
-		return refuse(NotFound, "Alias %s is not found.", aliasARN)
-	}
-	to := key.entry
+	from, to := was.entry, key.entry
 	if from == to {
 		to.write.Lock()
 		defer to.write.Unlock()
@@ -143,8 +142,7 @@ func (k *Keys) UpdateAlias(ctx context.Context, key *Key, name string) error {
 	defer first.write.Unlock()
 	second.write.Lock()
 	defer second.write.Unlock()
-	was, err := k.fresh(ctx, from)
-	if err != nil {
+	if was, err = k.fresh(ctx, from); err != nil {
 		return err
 	}
 	if was.Spec != key.Spec || was.Usage != key.Usage {
@@ -195,9 +193,9 @@ func (k *Keys) setAlias(ctx context.Context, from, to *entry, name string, a *al
 	return nil
 }
 
-// DeleteAlias takes a name away from its key.
-func (k *Keys) DeleteAlias(ctx context.Context, account, name string) error {
-	aliasARN, err := k.AliasARN(account, name)
+// DeleteAlias takes a name away from a key.
+func (k *Keys) DeleteAlias(ctx context.Context, key *Key, name string) error {
+	aliasARN, err := k.AliasARN(key.Account, name)
 	if err != nil {
 		return err
 	}
@@ -206,24 +204,24 @@ func (k *Keys) DeleteAlias(ctx context.Context, account, name string) error {
 	}
 	k.aliasWrite.Lock()
 	defer k.aliasWrite.Unlock()
-	a, ok := k.alias(account, name)
+	a, ok := k.alias(key.Account, name)
 	if !ok {
 		return refuse(NotFound, "Alias %s is not found.", aliasARN)
 	}
-	e, ok := k.entry(a.KeyID)
-	if !ok {
-		return refuse(NotFound, "Alias %s is not found.", aliasARN)
+	if a.KeyID != key.ID {
+		return refuse(Unavailable, "Alias %s was changed during the call.", aliasARN)
 	}
+	e := key.entry
 	e.write.Lock()
 	defer e.write.Unlock()
 	if _, err := k.fresh(ctx, e); err != nil {
 		return err
 	}
-	at := aliasKV(account, name)
+	at := aliasKV(key.Account, name)
 	if _, err := k.commit(ctx, []*entry{e}, []kv.Cond{{Key: at, Not: true}}, []kv.Op{{Key: at, Delete: true}}); err != nil {
 		return err
 	}
-	k.aliases.Delete(aliasKey{account, name})
+	k.aliases.Delete(aliasKey{key.Account, name})
 	e.dropAlias(name)
 	return nil
 }

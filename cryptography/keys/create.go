@@ -50,10 +50,9 @@ var usages = map[string]string{
 	"SM2":                   "ENCRYPT_DECRYPT SIGN_VERIFY KEY_AGREEMENT",
 }
 
-// complete fills the defaults in and refuses what cannot be or is not served.
-// Refusing comes before anything else: a parameter that is not honoured is
-// never accepted.
-func (n *NewKey) complete() error {
+// Complete fills the defaults in and refuses what cannot be or is not served:
+// a parameter that is not honoured is never accepted.
+func (n *NewKey) Complete() error {
 	if n.Spec == "" {
 		n.Spec = SpecSymmetric
 	}
@@ -87,7 +86,7 @@ func (n *NewKey) complete() error {
 
 // Create makes a key. It is there for everyone when Create returns.
 func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
-	if err := n.complete(); err != nil {
+	if err := n.Complete(); err != nil {
 		return nil, err
 	}
 	if err := checkTags(n.Tags); err != nil {
@@ -103,11 +102,11 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 	}
 	keyID := id.UUID()
 	key := &Key{
-		ID: keyID, Account: n.Account, ARN: k.arn(n.Account, keyID), Description: n.Description,
+		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Description: n.Description,
 		Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, State: StateEnabled, Created: k.now(),
 		Tags: sortTags(n.Tags), policy: d,
 	}
-	if check != nil && !check(key, d.compiled()) {
+	if check != nil && !check(key) {
 		return nil, errLockout
 	}
 	// The place in the quota is taken before the slow part, so that a burst cannot overshoot it.

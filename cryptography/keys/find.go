@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/identity/arn"
 )
 
@@ -11,9 +12,8 @@ import (
 type Found struct {
 	Key     *Key   // nil when there is none, and then Missing says what the owner is told
 	Account string // that the identifier belongs to, whether or not the key exists
-	ARN     string // of the key, or of the alias when that leads nowhere
+	ARN     string // what was asked for: a key's ARN, or an alias's even if it leads to a key
 	Alias   string // "alias/..." when the identifier is an alias
-	ByARN   bool   // the identifier is an ARN: the only form for another account's keys
 	Missing error
 }
 
@@ -33,7 +33,7 @@ func (k *Keys) Find(ctx context.Context, account, ref string, aliases bool) (Fou
 		if a.Region != k.cfg.Region {
 			return Found{}, refuse(NotFound, "Invalid arn %s", a.Region)
 		}
-		f.Account, f.ByARN = a.Account, true
+		f.Account = a.Account
 		var isKey bool
 		if name, isKey = strings.CutPrefix(a.Resource, "key/"); !isKey && !strings.HasPrefix(name, "alias/") {
 			return Found{}, refuse(NotFound, "Invalid keyId '%s'", ref)
@@ -51,7 +51,7 @@ func (k *Keys) Find(ctx context.Context, account, ref string, aliases bool) (Fou
 		}
 		name = a.KeyID
 	case isKeyID(name):
-		f.ARN = k.arn(f.Account, name)
+		f.ARN = k.ARN(f.Account, name)
 		f.Missing = missing(f.ARN)
 	default:
 		return Found{}, refuse(NotFound, "Invalid keyId '%s'", ref)
@@ -63,18 +63,29 @@ func (k *Keys) Find(ctx context.Context, account, ref string, aliases bool) (Fou
 	if key == nil || key.Account != f.Account {
 		return f, nil
 	}
-	f.Key, f.ARN, f.Missing = key, key.ARN, nil
+	f.Key, f.Missing = key, nil
 	return f, nil
 }
 
-// ByMaterial finds the key that owns a generation of material, which a
-// ciphertext names. Nil: there is none.
-func (k *Keys) ByMaterial(ctx context.Context, id [32]byte) (*Key, error) {
+// ByID finds the key with an id, of whatever account. Nil: there is none.
+func (k *Keys) ByID(ctx context.Context, id string) (*Key, error) { return k.key(ctx, id) }
+
+// ByCiphertext finds the key whose material made a ciphertext. The answer to
+// anything that is no ciphertext of a key here is one refusal.
+func (k *Keys) ByCiphertext(ctx context.Context, blob []byte) (*Key, error) {
+	id, err := hsm.MaterialOf(blob)
+	if err != nil {
+		return nil, errCiphertext
+	}
 	v, ok := k.byMaterial.Load(id)
 	if !ok {
-		return nil, nil
+		return nil, errCiphertext
 	}
-	return k.live(ctx, v.(*entry))
+	key, err := k.live(ctx, v.(*entry))
+	if err == nil && key == nil {
+		err = errCiphertext
+	}
+	return key, err
 }
 
 func (k *Keys) key(ctx context.Context, id string) (*Key, error) {

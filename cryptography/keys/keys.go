@@ -46,7 +46,9 @@ const (
 	MaxTags           = 50      // per key
 	MaxPolicy         = 32_768  // bytes of a key policy
 	MaxContext        = 8_192   // bytes of all names and values of one encryption context
-	DefaultWindowDays = 30      // between ScheduleDeletion and the end
+	MinWindowDays     = 7       // between ScheduleDeletion and the end
+	MaxWindowDays     = 30      // the same
+	DefaultWindowDays = 30      // the same
 )
 
 // A Boundary does what needs key material. *hsm.Client is one.
@@ -94,6 +96,8 @@ type Keys struct {
 	cfg    Config
 	opened time.Time
 
+	maxGrants int // MaxGrants, but in tests
+
 	byID       sync.Map // key id -> *entry
 	byMaterial sync.Map // [32]byte -> *entry
 	aliases    sync.Map // aliasKey -> *alias
@@ -135,7 +139,7 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Keys, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	k := &Keys{
-		store: store, cfg: cfg, opened: cfg.Clock.Now(),
+		store: store, cfg: cfg, opened: cfg.Clock.Now(), maxGrants: MaxGrants,
 		counts: map[string]int{}, due: map[string]time.Time{}, wake: make(chan struct{}, 1),
 	}
 	if err := k.load(ctx); err != nil {
@@ -202,6 +206,12 @@ func (k *Keys) commit(ctx context.Context, concerned []*entry, conds []kv.Cond, 
 			e.now.Store(&closed)
 		}
 	}
+	for _, e := range concerned {
+		// Mostly the store can be read; if it cannot, whoever needs the key next tries again.
+		if rerr := k.reload(context.WithoutCancel(ctx), e); rerr != nil {
+			k.cfg.Log.Error("keys: key closed until the store can be read", "key", e.id, "error", rerr)
+		}
+	}
 	return 0, fmt.Errorf("keys: commit: %w", err)
 }
 
@@ -210,7 +220,7 @@ func (k *Keys) commit(ctx context.Context, concerned []*entry, conds []kv.Cond, 
 func (k *Keys) fresh(ctx context.Context, e *entry) (*Key, error) {
 	cur := e.now.Load()
 	if cur == nil {
-		return nil, missing(k.arn(e.account, e.id))
+		return nil, missing(k.ARN(e.account, e.id))
 	}
 	if !cur.stale {
 		return cur, nil
@@ -219,7 +229,7 @@ func (k *Keys) fresh(ctx context.Context, e *entry) (*Key, error) {
 		return nil, &Error{Kind: Unavailable, Message: cur.ARN + " is unavailable.", Err: err}
 	}
 	if cur = e.now.Load(); cur == nil {
-		return nil, missing(k.arn(e.account, e.id))
+		return nil, missing(k.ARN(e.account, e.id))
 	}
 	return cur, nil
 }

@@ -22,8 +22,8 @@ func (k *Keys) Disable(ctx context.Context, key *Key) error {
 // ScheduleDeletion stops all use of the key and lets Run destroy it after the
 // waiting period.
 func (k *Keys) ScheduleDeletion(ctx context.Context, key *Key, days int) (deletion time.Time, err error) {
-	if days < 7 || days > 30 {
-		return time.Time{}, refuse(Validation, "PendingWindowInDays must be between 7 and 30 (inclusive).")
+	if days < MinWindowDays || days > MaxWindowDays {
+		return time.Time{}, refuse(Validation, "PendingWindowInDays must be between %d and %d (inclusive).", MinWindowDays, MaxWindowDays)
 	}
 	deletion = k.now().AddDate(0, 0, days)
 	err = k.move(ctx, key, "ScheduleKeyDeletion", func(next *Key) {

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -29,9 +28,17 @@ func DefaultPolicy(account string) string {
 		arn.Root(account) + `"},"Action":"kms:*","Resource":"*"}]}`
 }
 
-// A PolicyCheck answers, for a key and the policy that it would get, whether
-// the caller could still change the policy. The key may not exist yet.
-type PolicyCheck func(key *Key, d *policy.Document) bool
+// Delegation is DefaultPolicy, compiled. It also stands for the policy of what
+// has none of its own: aliases, the list of keys, a key that does not exist.
+// There the account's IAM policies decide alone.
+func (k *Keys) Delegation(account string) *policy.Document {
+	return k.docs.of(DefaultPolicy(account), nil).compiled()
+}
+
+// A PolicyCheck answers whether the caller could still change the policy of a
+// key if it were as proposed: the key, which may not exist yet, with its new
+// policy.
+type PolicyCheck func(proposed *Key) bool
 
 // A doc is a policy as it is stored. Keys with the same policy share it, and
 // it is compiled when it is first needed: a start with many keys stays short.
@@ -137,7 +144,9 @@ func (k *Keys) PutPolicy(ctx context.Context, key *Key, text string, check Polic
 	if err != nil {
 		return err
 	}
-	if check != nil && !check(key, d.compiled()) {
+	proposed := *key
+	proposed.policy = d
+	if check != nil && !check(&proposed) {
 		return errLockout
 	}
 	_, err = k.change(ctx, key.entry, func(next *Key) ([]kv.Op, error) {
@@ -169,14 +178,20 @@ func (k *Keys) ShownPolicy(key *Key) string {
 func replacePrincipals(text string, gone map[string]string) string {
 	var (
 		out    strings.Builder
-		copied int64
+		copied int64 // of the text, into out
+		before int64 // end of the previous token
+		open   []json.Delim
+		in     = -1 // depth of the member whose value names principals; -1: outside of one
+		name   bool // the next string is a member's name
 		dec    = json.NewDecoder(strings.NewReader(text))
-		depth  int  // of open objects and arrays
-		in     = -1 // depth at which a principal element's value lies; -1: outside of any
-		name   bool // the next string at the top of the stack is a member's name
-		stack  []byte
-		before int64
 	)
+	// ended tells that a value at the present depth is complete.
+	ended := func() {
+		if len(open) <= in {
+			in = -1
+		}
+		name = len(open) > 0 && open[len(open)-1] == '{'
+	}
 	for {
 		tok, err := dec.Token()
 		if err != nil {
@@ -185,44 +200,31 @@ func replacePrincipals(text string, gone map[string]string) string {
 		after := dec.InputOffset()
 		switch t := tok.(type) {
 		case json.Delim:
-			switch t {
-			case '{', '[':
-				stack = append(stack, byte(t))
-				depth++
+			if t == '{' || t == '[' {
+				open = append(open, t)
 				name = t == '{'
-			default:
-				stack = stack[:len(stack)-1]
-				depth--
-				if depth <= in {
-					in = -1
-				}
-				name = len(stack) > 0 && stack[len(stack)-1] == '{'
+				break
 			}
+			open = open[:len(open)-1] // the decoder lets only matching ones through
+			ended()
 		case string:
-			switch {
-			case name:
+			if name {
 				if in < 0 && (t == "Principal" || t == "NotPrincipal") {
-					in = depth
+					in = len(open)
 				}
 				name = false
-			default:
-				if id, ok := gone[t]; ok && in >= 0 {
-					start := before + int64(bytes.IndexByte([]byte(text[before:after]), '"'))
-					out.WriteString(text[copied:start])
-					quoted, _ := json.Marshal(id)
-					out.Write(quoted)
-					copied = after
-				}
-				if depth == in {
-					in = -1
-				}
-				name = stack[len(stack)-1] == '{'
+				break
 			}
+			if id, ok := gone[t]; ok && in >= 0 {
+				start := before + int64(strings.IndexByte(text[before:after], '"'))
+				quoted, _ := json.Marshal(id) // a string always encodes
+				out.WriteString(text[copied:start])
+				out.Write(quoted)
+				copied = after
+			}
+			ended()
 		default:
-			if depth == in {
-				in = -1
-			}
-			name = len(stack) > 0 && stack[len(stack)-1] == '{'
+			ended()
 		}
 		before = after
 	}

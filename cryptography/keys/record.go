@@ -118,7 +118,8 @@ func aliasKV(account, name string) kv.Key {
 	return kv.Table('K').Text(account).Text("alias").Text(name)
 }
 
-func (k *Keys) arn(account, id string) string {
+// ARN is the ARN of a key, whether or not there is one.
+func (k *Keys) ARN(account, id string) string {
 	return "arn:" + arn.Partition + ":kms:" + k.cfg.Region + ":" + account + ":key/" + id
 }
 
@@ -158,7 +159,7 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 		return nil, fmt.Errorf("key record %s: unknown version %d", r.ID, r.Version)
 	}
 	key := &Key{
-		ID: r.ID, Account: r.Account, ARN: k.arn(r.Account, r.ID), Description: r.Description, Spec: r.Spec,
+		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Description: r.Description, Spec: r.Spec,
 		Usage: r.Usage, Origin: r.Origin, State: State(r.State), Created: time.UnixMilli(r.Created).UTC(),
 		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed,
 	}
@@ -323,6 +324,8 @@ func (k *Keys) reload(ctx context.Context, e *entry) error {
 		k.forget(e)
 		return nil
 	}
+	old := e.now.Load().Aliases
+	seen := map[string]bool{}
 	err = k.scan(ctx, kv.Table('K').Text(e.account).Text("alias"), func(en kv.Entry) error {
 		_, _, name, err := splitK(en.Key)
 		if err != nil {
@@ -333,20 +336,21 @@ func (k *Keys) reload(ctx context.Context, e *entry) error {
 			return err
 		}
 		if a.KeyID == e.id {
-			k.aliases.Store(aliasKey{e.account, name}, a)
 			key.Aliases = append(key.Aliases, name)
 		}
+		// A name that this key had leads to where the store says, even if that is another key by now.
+		if a.KeyID == e.id || slices.Contains(old, name) {
+			k.aliases.Store(aliasKey{e.account, name}, a)
+		}
+		seen[name] = true
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	// Names that this key no longer has must not lead to it.
-	for _, name := range e.now.Load().Aliases {
-		if _, still := slices.BinarySearch(key.Aliases, name); !still {
-			if a, ok := k.alias(e.account, name); ok && a.KeyID == e.id {
-				k.aliases.Delete(aliasKey{e.account, name})
-			}
+	for _, name := range old {
+		if !seen[name] {
+			k.aliases.Delete(aliasKey{e.account, name})
 		}
 	}
 	var gs []*Grant

@@ -58,11 +58,11 @@ func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
 	return cur, cur.State.Permits(operation, cur.ARN)
 }
 
-// with lets f use the key as it is now, and gives f's result out only if
+// hold lets f use the key as it is now, and gives f's result out only if
 // nothing happened meanwhile that forbids it. So a use that overlaps a
 // revocation either was decided before it returned, or fails: revocation must
 // win races. f may have worked in vain; what it made is wiped by the caller.
-func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
+func (k *Keys) hold(u Use, operation string, f func(now *Key) error) error {
 	now, err := k.check(u, u.Key.entry.now.Load(), operation)
 	if err != nil {
 		return err
@@ -74,6 +74,15 @@ func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
 		if _, err := k.check(u, after, operation); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// with is hold and what follows a success: the answer to a dry run, or the
+// note that the key was used.
+func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
+	if err := k.hold(u, operation, f); err != nil {
+		return err
 	}
 	if u.DryRun {
 		return errDryRun
@@ -97,9 +106,9 @@ func (k *Keys) LastUsage(key *Key) (last *Usage, since time.Time) {
 	return key.entry.used.Load(), since
 }
 
-// checkContext refuses an encryption context that is larger than the boundary
+// CheckContext refuses an encryption context that is larger than the boundary
 // takes.
-func checkContext(encCtx map[string]string) error {
+func CheckContext(encCtx map[string]string) error {
 	n := 0
 	for name, value := range encCtx {
 		n += len(name) + len(value)
@@ -112,7 +121,7 @@ func checkContext(encCtx map[string]string) error {
 
 // Encrypt encrypts up to 4096 bytes under the current material.
 func (k *Keys) Encrypt(ctx context.Context, u Use, plaintext []byte, encCtx map[string]string) (blob []byte, err error) {
-	if err := checkContext(encCtx); err != nil {
+	if err := CheckContext(encCtx); err != nil {
 		return nil, err
 	}
 	err = k.with(u, "Encrypt", func(now *Key) error {
@@ -133,7 +142,7 @@ func (k *Keys) Encrypt(ctx context.Context, u Use, plaintext []byte, encCtx map[
 // exactly the encryption context that it was made with. The caller owns the
 // plaintext and wipes it. An empty blob with DryRun checks everything else.
 func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[string]string) (plaintext []byte, materialID string, err error) {
-	if err := checkContext(encCtx); err != nil {
+	if err := CheckContext(encCtx); err != nil {
 		return nil, "", err
 	}
 	err = k.with(u, "Decrypt", func(now *Key) error {
@@ -177,14 +186,12 @@ func (k *Keys) materialOf(key *Key, blob []byte) (*material, error) {
 // inside the boundary. An empty blob with DryRun checks everything else.
 func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx, toCtx map[string]string) (newBlob []byte, fromMaterial, toMaterial string, err error) {
 	for _, c := range []map[string]string{fromCtx, toCtx} {
-		if err := checkContext(c); err != nil {
+		if err := CheckContext(c); err != nil {
 			return nil, "", "", err
 		}
 	}
-	inner := to
-	inner.DryRun = false // the outer one answers
 	err = k.with(from, "ReEncrypt", func(src *Key) error {
-		return k.with(inner, "ReEncrypt", func(dst *Key) error {
+		return k.hold(to, "ReEncrypt", func(dst *Key) error {
 			if from.DryRun && len(blob) == 0 {
 				return nil
 			}
@@ -200,13 +207,14 @@ func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx
 	if err != nil {
 		return nil, "", "", err
 	}
+	k.note(to, "ReEncrypt")
 	return newBlob, fromMaterial, toMaterial, nil
 }
 
 // GenerateDataKey makes n random bytes inside the boundary and gives them
 // encrypted, and also in the clear if withPlaintext; the caller wipes these.
 func (k *Keys) GenerateDataKey(ctx context.Context, u Use, n int, encCtx map[string]string, withPlaintext bool) (plaintext, blob []byte, materialID string, err error) {
-	if err := checkContext(encCtx); err != nil {
+	if err := CheckContext(encCtx); err != nil {
 		return nil, nil, "", err
 	}
 	operation := "GenerateDataKeyWithoutPlaintext"

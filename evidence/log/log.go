@@ -83,6 +83,8 @@ type Config struct {
 	SegmentSize   int64         // of a file of the write-ahead log; zero: 256 MiB
 	AppendTimeout time.Duration // zero: 2 s
 	EpochInterval time.Duration // zero: 1 s
+
+	disk func(path string, size int64) (segmentFile, error) // tests put failing files here
 }
 
 // An Event is what the caller wants to have on record. JSON is a record as

@@ -162,7 +162,8 @@ func (r *Record) appendAdditional(dst []byte) []byte {
 		dst = append(dst, `,"additionalEventData":`...)
 		return appendObject(dst, r.AdditionalEventData, maxAdditional)
 	}
-	ext := r.Leadglass.append(nil)
+	var buf [1024]byte // most extensions fit, and need no allocation then
+	ext := r.Leadglass.append(buf[:0])
 	if len(ext) > maxAdditional/2 {
 		ext = appendObject(nil, ext, maxAdditional/2)
 	}
@@ -202,12 +203,9 @@ func (e *Extension) append(dst []byte) []byte {
 		dst = optional(dst, "moduleId", c.ModuleID)
 		dst = closeObject(dst, inner)
 	}
-	if d := e.Decision; d != nil {
-		dst = append(dst, `,"policyDecision":{"allow":`...)
-		dst = appendStrings(dst, d.Allow)
-		dst = append(dst, `,"reason":`...)
-		dst = appendString(dst, d.Reason, maxText)
-		dst = append(dst, '}')
+	if e.Decision != nil {
+		dst = append(dst, `,"policyDecision":`...)
+		dst = appendObject(dst, e.Decision, maxAdditional/4)
 	}
 	dst = appendUnknown(dst, e.Unknown)
 	return closeObject(dst, at)

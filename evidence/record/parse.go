@@ -364,17 +364,7 @@ func (d *decoder) extension(m Field, e *Extension) {
 				}
 			}
 		case "policyDecision":
-			e.Decision = new(PolicyDecision)
-			for _, g := range d.members(f) {
-				switch g.Name {
-				case "allow":
-					if !isNull(g.Value) && json.Unmarshal(g.Value, &e.Decision.Allow) != nil {
-						d.fail(g.Name)
-					}
-				case "reason":
-					d.text(g, &e.Decision.Reason)
-				}
-			}
+			d.raw(f, &e.Decision)
 		default:
 			e.Unknown = append(e.Unknown, f)
 		}

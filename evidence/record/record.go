@@ -162,7 +162,7 @@ type Extension struct {
 	FASDigest                 string   // base64 SHA-256 of the token
 	Custody                   json.RawMessage
 	Enclave                   *Enclave
-	Decision                  *PolicyDecision
+	Decision                  json.RawMessage // which statements decided and why, as identity/authz writes a Trace
 	Unknown                   []Field
 }
 
@@ -170,12 +170,6 @@ type Extension struct {
 type Enclave struct {
 	PCR0     string // hex
 	ModuleID string
-}
-
-// PolicyDecision says which statements decided, and why.
-type PolicyDecision struct {
-	Allow  []string // statement ids
-	Reason string
 }
 
 // Failed says whether the call was refused or failed.
@@ -231,6 +225,15 @@ func (r *Record) OwnerCopy(owner, eventID, sharedEventID string) *Record {
 			PrincipalID: r.UserIdentity.PrincipalID,
 			AccountID:   r.UserIdentity.AccountID,
 			InvokedBy:   r.UserIdentity.InvokedBy,
+		}
+		// Which statements allowed the call is the caller's own affair.
+		if r.Leadglass != nil && r.Leadglass.Decision != nil {
+			x := *r.Leadglass
+			if x.Decision = nil; len(x.append(nil)) > len("{}") {
+				c.Leadglass = &x
+			} else {
+				c.Leadglass = nil
+			}
 		}
 	}
 	return &c

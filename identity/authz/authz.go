@@ -119,33 +119,3 @@ type Decision struct {
 
 	near bool // caller and resource share an account or an organisation: the message may say why
 }
-
-// Decide answers a request. The trace may be nil; it changes no answer.
-func Decide(r *Request, t *Trace) Decision { return Decision{} }
-
-// Message is the sentence of a denial (§6).
-func (d Decision) Message(p *Principal, a *Ask) string { return "" }
-
-// A Matched is a statement that spoke about the request.
-type Matched struct {
-	By       By
-	Document *policy.Document
-	Index    int // of the statement
-}
-
-// A Trace collects the statements that matched, in the order of §5, and the keys that were
-// asked for but absent. Its slices are the caller's buffers.
-type Trace struct {
-	Allow, Deny []Matched
-	Missing     []string
-}
-
-// Reset empties the trace and keeps its memory.
-func (t *Trace) Reset() { t.Allow, t.Deny, t.Missing = t.Allow[:0], t.Deny[:0], t.Missing[:0] }
-
-// AppendJSON writes the audit record's policyDecision: {"allow":[...],"deny":[...],"reason":"..."}.
-// A statement is named LABEL#SID, or LABEL#INDEX without Sid.
-func (t *Trace) AppendJSON(dst []byte, d Decision) []byte { return dst }
-
-// Explain is the content of an encoded authorization message (DecodeAuthorizationMessage).
-func Explain(r *Request, d Decision, t *Trace) []byte { return nil }

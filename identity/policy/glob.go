@@ -17,6 +17,11 @@ const (
 // suffices because a later star makes every earlier one's choice final: O(n*m).
 // Stars and question marks step over whole characters, never half of one.
 func glob[P string | []byte](p P, s string) bool {
+	return globFold(p, s, false)
+}
+
+// globFold is glob; with ascii it takes capital letters in s as small ones.
+func globFold[P string | []byte](p P, s string, ascii bool) bool {
 	i, j := 0, 0
 	star, mark := -1, 0
 	for j < len(s) {
@@ -30,7 +35,7 @@ func glob[P string | []byte](p P, s string) bool {
 		case i < len(p) && p[i] == anyRune:
 			i++
 			j += width(s, j)
-		case i < len(p) && p[i] == s[j]:
+		case i < len(p) && (p[i] == s[j] || ascii && p[i] == small(s[j])):
 			i++
 			j++
 		case star >= 0:
@@ -44,6 +49,13 @@ func glob[P string | []byte](p P, s string) bool {
 		i++
 	}
 	return i == len(p)
+}
+
+func small(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 func width(s string, i int) int {
@@ -100,4 +112,31 @@ func (m *matcher) match(s string) bool {
 	default:
 		return glob(m.text, s)
 	}
+}
+
+// matchFold matches a pattern in lower case against s without regard to the case of ASCII letters.
+func (m *matcher) matchFold(s string) bool {
+	n := len(m.text)
+	switch m.shape {
+	case shapeExact:
+		return len(s) == n && equalFold(m.text, s)
+	case shapeAll:
+		return true
+	case shapePrefix:
+		return len(s) >= n && equalFold(m.text, s[:n])
+	case shapeSuffix:
+		return len(s) >= n && equalFold(m.text, s[len(s)-n:])
+	default:
+		return globFold(m.text, s, true)
+	}
+}
+
+// equalFold compares lower-case text with s of the same length.
+func equalFold(lower, s string) bool {
+	for i := range len(lower) {
+		if lower[i] != small(s[i]) {
+			return false
+		}
+	}
+	return true
 }

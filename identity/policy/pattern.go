@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"strings"
 )
 
@@ -11,12 +12,11 @@ type Pattern struct {
 	parts    []Part
 	variable bool
 
-	// Without variables: compiled, and for ARNs split into segments.
-	whole    matcher
-	segments []matcher
-	// With variables: what to expand. Of a resource the first five segments are
-	// fixed and stand in segments; program holds the sixth.
-	program []instruction
+	whole    matcher       // a string's value without variables
+	segments []matcher     // an ARN's; of a resource with variables the first five
+	never    bool          // fewer than six segments and no star at the end: matches nothing
+	all      bool          // a resource of *
+	program  []instruction // with variables: what to expand, of a resource the sixth segment
 }
 
 // A PartKind says what a piece of a pattern matches.
@@ -194,4 +194,189 @@ func keep(n int, ok bool) int {
 func isKeyName(s string) bool {
 	vendor, name, ok := strings.Cut(s, ":")
 	return ok && vendor != "" && name != "" && !strings.ContainsAny(s, "${}*?'\"")
+}
+
+// newStringPattern compiles a value of a String operator; wilds says that the
+// operator is a Like.
+func newStringPattern(s string, vars, wilds bool) (p Pattern, ok bool) {
+	parts, bad := scan(s, vars, wilds)
+	if bad >= 0 {
+		return p, false
+	}
+	p = Pattern{text: s, parts: parts, variable: hasVariable(parts)}
+	compiled, program := compile(parts)
+	if p.variable {
+		p.program = program
+	} else {
+		p.whole = newMatcher(compiled)
+	}
+	return p, true
+}
+
+// newARNPattern compiles a value of an Arn operator. Variables may stand anywhere, so
+// a pattern that has some is split only when they are filled in.
+func newARNPattern(s string, vars bool) (p Pattern, ok bool) {
+	parts, bad := scan(s, vars, true)
+	if bad >= 0 {
+		return p, false
+	}
+	p = Pattern{text: s, parts: parts, variable: hasVariable(parts)}
+	compiled, program := compile(parts)
+	if p.variable {
+		p.program = program
+	} else {
+		p.setSegments(compiled)
+	}
+	return p, true
+}
+
+// newResourcePattern compiles a string of Resource or NotResource; message is
+// AWS's sentence if it is none.
+func newResourcePattern(s string, vars bool) (p Pattern, message string) {
+	if s == "*" {
+		return Pattern{text: s, parts: []Part{{Kind: AnyRun}}, all: true}, ""
+	}
+	var raw [6]string
+	n := split(s, &raw)
+	if raw[0] != "arn" || n < 2 {
+		return p, "Resource " + clip(s) + ` must be in ARN format or "*".`
+	}
+	if n < 6 && vars && strings.Contains(s, "${") || n == 6 && vars && strings.Contains(s[:len(s)-len(raw[5])], "${") {
+		return p, msgLegacy // variables only after the fifth colon
+	}
+	if raw[1] == "" || strings.ContainsFunc(raw[1], func(c rune) bool { return !isAlnum(c) && c != '-' && c != '*' && c != '?' }) {
+		return p, `Partition "` + clip(raw[1]) + `" is not valid for resource "` + clip(s) + `".`
+	}
+	if n > 2 && raw[2] == "" {
+		return p, "Resource vendor must be fully qualified and cannot contain regexes."
+	}
+	parts, bad := scan(s, vars, true)
+	if bad >= 0 {
+		return p, msgLegacy
+	}
+	p = Pattern{text: s, parts: parts, variable: hasVariable(parts)}
+	if !p.variable {
+		compiled, _ := compile(parts)
+		p.setSegments(compiled)
+		return p, ""
+	}
+	head, _ := scan(s[:len(s)-len(raw[5])-1], false, true)
+	compiled, _ := compile(head)
+	p.setSegments(compiled)
+	p.never = false // the sixth segment follows
+	tail, _ := scan(raw[5], vars, true)
+	_, p.program = compile(tail)
+	return p, ""
+}
+
+func hasVariable(parts []Part) bool {
+	for _, p := range parts {
+		if p.Kind == Variable {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Pattern) setSegments(compiled string) {
+	var raw [6]string
+	n := split(compiled, &raw)
+	for _, s := range raw[:n] {
+		p.segments = append(p.segments, newMatcher(s))
+	}
+	p.never = n < 6 && (compiled == "" || compiled[len(compiled)-1] != anyRun)
+}
+
+// A verdict is what matching a pattern with variables comes to.
+type verdict uint8
+
+const (
+	differs verdict = iota
+	matches
+	unresolved // a variable has no single value and no default
+)
+
+// scratch is the room for one expanded pattern on the stack; longer ones go to the heap.
+const scratch = 512
+
+// matchResource matches segment by segment (§3).
+func (p *Pattern) matchResource(q *Question) verdict {
+	switch {
+	case p.all:
+		return matches
+	case !p.variable:
+		if p.matchSegments(&q.segments, q.count) {
+			return matches
+		}
+		return differs
+	}
+	// Expanded before the rest is compared: NotResource must know of an
+	// unresolvable variable whether or not the rest matches.
+	var room [scratch]byte
+	tail, ok := expand(room[:0], p.program, q)
+	if !ok {
+		return unresolved
+	}
+	if q.count == 6 && matchAll(p.segments, &q.segments) && glob(tail, q.segments[5]) {
+		return matches
+	}
+	return differs
+}
+
+// matchSegments: six segments match six. Fewer match only with a star at the end,
+// which covers the rest; a wildcard before it stays inside its segment.
+func (p *Pattern) matchSegments(segments *[6]string, count int) bool {
+	return !p.never && count >= len(p.segments) && matchAll(p.segments, segments)
+}
+
+func matchAll(patterns []matcher, segments *[6]string) bool {
+	for i := range patterns {
+		if !patterns[i].match(segments[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// matchARN matches the value of a condition key that holds six segments.
+func (p *Pattern) matchARN(segments *[6]string, q *Question) bool {
+	if !p.variable {
+		return p.matchSegments(segments, 6)
+	}
+	var room [scratch]byte
+	rest, ok := expand(room[:0], p.program, q)
+	if !ok {
+		return false
+	}
+	for i := range 6 {
+		n := bytes.IndexByte(rest, ':')
+		if i == 5 || n < 0 {
+			// The last segment of the pattern; before the sixth it needs its star.
+			return glob(rest, segments[i]) && (i == 5 || len(rest) > 0 && rest[len(rest)-1] == anyRun)
+		}
+		if !glob(rest[:n], segments[i]) {
+			return false
+		}
+		rest = rest[n+1:]
+	}
+	return false
+}
+
+// matchString matches a whole string.
+func (p *Pattern) matchString(v string, ignoreCase bool, q *Question) bool {
+	if !p.variable {
+		if ignoreCase {
+			return strings.EqualFold(p.whole.text, v)
+		}
+		return p.whole.match(v)
+	}
+	var room [scratch]byte
+	text, ok := expand(room[:0], p.program, q)
+	switch {
+	case !ok:
+		return false
+	case ignoreCase:
+		return strings.EqualFold(string(text), v)
+	}
+	return glob(text, v)
 }

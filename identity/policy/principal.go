@@ -32,9 +32,9 @@ type PrincipalRef struct {
 	Bound   bool   // the id matches instead of the ARN; see Document.Bind
 }
 
-// principalForm reads one principal, false if it is none of §2's forms. No
-// form has wildcards inside.
-func principalForm(kind, value string) (PrincipalRef, bool) {
+// ParsePrincipal reads one principal of a kind ("AWS", "Service", "Federated",
+// "CanonicalUser"), false if it is none of §2's forms. No form has wildcards inside.
+func ParsePrincipal(kind, value string) (PrincipalRef, bool) {
 	p := PrincipalRef{Type: kind, Value: value}
 	switch kind {
 	case "AWS":

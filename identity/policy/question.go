@@ -16,42 +16,33 @@ type Question struct {
 	segments [6]string
 	count    int // segments of resource
 
-	action  [maxAction]byte
-	actionN int
-	service uint64
-	full    uint64
+	action string
+	colon  int // first colon of action
+	lower  [maxAction]byte
 }
 
-// maxAction bounds the name of an action; a longer one matches only a star.
+// maxAction bounds the names of actions, service included; AWS's are shorter.
 const maxAction = 128
 
-// Reset prepares the question for an action and a resource.
-func (q *Question) Reset(action, resource string, call, target *Keys, missing *[]string) {
+// Reset prepares the question for an action and a resource. It is false if the
+// action is none: such a question must not be asked, it has no right answer.
+func (q *Question) Reset(action, resource string, call, target *Keys, missing *[]string) bool {
 	q.Call, q.Target, q.Missing = call, target, missing
 	q.resource = resource
 	q.count = split(resource, &q.segments)
-	q.actionN = 0
-	q.service, q.full = 0, 0
-	if len(action) > maxAction {
-		return
+	q.action = action
+	q.colon = strings.IndexByte(action, ':')
+	if q.colon <= 0 || len(action) > maxAction {
+		return false
 	}
-	q.actionN = len(action)
-	colon := -1
 	for i := range len(action) {
-		c := action[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c == ':' && colon < 0 {
-			colon = i
-		}
-		q.action[i] = c
+		q.lower[i] = small(action[i])
 	}
-	if colon >= 0 {
-		q.service = fold(action[:colon])
-	}
-	q.full = fold(action)
+	return true
 }
+
+func (q *Question) vendor() string { return q.action[:q.colon] }
+func (q *Question) name() string   { return q.action[q.colon+1:] }
 
 // split cuts s at its first five colons and returns the number of pieces.
 func split(s string, into *[6]string) int {
@@ -92,4 +83,49 @@ func (q *Question) miss(name string) {
 		}
 	}
 	*q.Missing = append(*q.Missing, name)
+}
+
+// Applies says whether the statement's resources and conditions match the
+// question. It looks neither at actions (Candidates does) nor at principals
+// (identity/authz does).
+func (s *Statement) Applies(q *Question) bool {
+	if !s.matchesResource(q) {
+		return false
+	}
+	holds := true
+	for i := range s.Conditions {
+		if !s.Conditions[i].holds(q, s.Effect) {
+			holds = false
+			if q.Missing == nil {
+				break // else the other keys' absence is wanted, too
+			}
+		}
+	}
+	return holds
+}
+
+func (s *Statement) matchesResource(q *Question) bool {
+	if len(s.Resources) == 0 {
+		return true // a trust policy speaks about its role
+	}
+	if !s.NotResource {
+		for i := range s.Resources {
+			if s.Resources[i].matchResource(q) == matches {
+				return true
+			}
+		}
+		return false
+	}
+	// NotResource with a variable that cannot be resolved: an Allow does not apply, a
+	// Deny does (§3), whatever the other patterns say.
+	matched := false
+	for i := range s.Resources {
+		switch s.Resources[i].matchResource(q) {
+		case unresolved:
+			return s.Effect == Deny
+		case matches:
+			matched = true
+		}
+	}
+	return !matched
 }
