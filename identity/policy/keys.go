@@ -24,8 +24,7 @@ type entry struct {
 	hash     uint64
 	name     string
 	off, n   int  // values[off:off+n]
-	rivals   bool // the name was set in two spellings
-	deadlock bool // rivals, and a tag: neither matches
+	deadlock bool // a tag that was set in two spellings: neither matches
 }
 
 // Set replaces the values of a key; no values removes it (a key without values
@@ -46,12 +45,12 @@ func (k *Keys) put(name string, values []string, keep bool) {
 		return
 	}
 	if e.name != name && e.n > 0 {
-		keep, e.rivals = true, true
+		keep = true
 		e.deadlock = isTag(name)
 	}
 	if !keep && len(values) <= e.n {
 		e.n = copy(k.values[e.off:], values)
-		e.rivals, e.deadlock = false, false
+		e.deadlock = false
 		return
 	}
 	// The grown list moves to the end, so that no other key's values shift.
