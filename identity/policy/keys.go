@@ -68,15 +68,17 @@ func (k *Keys) Get(name string) ([]string, bool) {
 	if e == nil || e.n == 0 {
 		return nil, false
 	}
-	return k.values[e.off : e.off+e.n : e.off+e.n], true
+	return k.of(e), true
 }
+
+func (k *Keys) of(e *entry) []string { return k.values[e.off : e.off+e.n : e.off+e.n] }
 
 // All gives every key that has a value, in the order they were first set.
 func (k *Keys) All() iter.Seq2[string, []string] {
 	return func(yield func(string, []string) bool) {
 		for i := range k.entries {
 			e := &k.entries[i]
-			if e.n > 0 && !yield(e.name, k.values[e.off:e.off+e.n:e.off+e.n]) {
+			if e.n > 0 && !yield(e.name, k.of(e)) {
 				return
 			}
 		}
