@@ -159,6 +159,9 @@ func (d *formDecoder) structure(st *structure, v reflect.Value, pairs []pair, at
 		var below []pair
 		name, leaf, below, pairs = branch(pairs, at)
 		f := st.byQuery[name]
+		if f == nil && st.strict {
+			return errStrict
+		}
 		if f == nil || f.in != inBody {
 			continue
 		}

@@ -15,6 +15,7 @@ import (
 var (
 	errJSON     = errors.New("the body is not valid JSON")
 	errJSONType = errors.New("a member has the wrong JSON type")
+	errStrict   = errors.New("a structure that restricts has a member that is not known here")
 	errNullItem = errors.New("a list or map holds null")
 )
 
@@ -272,6 +273,8 @@ func (d *jsonDecoder) structure(st *structure, v reflect.Value) error {
 				f = st.byName[string(name)]
 			}
 			switch {
+			case f == nil && st.strict:
+				err = errStrict
 			case f == nil:
 				err = d.skip()
 			case d.next() == 'n':

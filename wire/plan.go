@@ -109,6 +109,7 @@ type structure struct {
 	root     string // element name of a document made of it, "" for the default
 	ns       string
 	union    bool
+	strict   bool // unknown members are refused: what they restrict would not be
 	fields   []field
 	byName   map[string]*field // body members by wire name
 	byQuery  map[string]*field // members by form name
@@ -191,9 +192,9 @@ func (c *compiler) structure(t reflect.Type) (*structure, error) {
 			for _, w := range words[1:] {
 				if ns, ok := strings.CutPrefix(w, "ns="); ok {
 					st.ns = namespace(ns)
-				} else if w == "union" {
-					st.union = true
 				}
+				st.union = st.union || w == "union"
+				st.strict = st.strict || w == "strict"
 			}
 			continue
 		}

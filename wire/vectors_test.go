@@ -225,10 +225,7 @@ func eachVector(t *testing.T, direction string, run func(*testing.T, wire.Protoc
 
 // A typeMaker builds Go types from shapes as the generator would write them.
 // Recursive shapes, which reflect can't build, are unrolled.
-type typeMaker struct {
-	m        *shape.Model
-	patterns []string
-}
+type typeMaker struct{ m *shape.Model }
 
 const unroll = 8
 
@@ -238,7 +235,7 @@ func (tm *typeMaker) structure(ref *shape.Ref, depth int) reflect.Type {
 	}
 	s := tm.m.Shapes.ByKey[ref.Shape]
 	var fields []reflect.StructField
-	if tag := tm.m.StructTag(&s, ref); tag != "" {
+	if tag := tm.m.StructTag(&s, ref, false); tag != "" {
 		fields = append(fields, reflect.StructField{
 			Name: "_", PkgPath: "wire_test", Type: reflect.TypeFor[struct{}](),
 			Tag: reflect.StructTag(fmt.Sprintf("aws:%q", tag)),

@@ -71,6 +71,9 @@ func (d *xmlDecoder) structure(st *structure, v reflect.Value, attrs []pair) err
 			continue // between elements
 		}
 		f := st.byName[t.name]
+		if f == nil && st.strict {
+			return errStrict
+		}
 		if f == nil || f.attr {
 			if err := d.skip(); err != nil {
 				return err

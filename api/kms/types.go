@@ -1151,6 +1151,7 @@ func (e *ExpiredImportTokenException) Error() string { return e.Fault().Error() 
 
 // GrantConstraints is shape GrantConstraints.
 type GrantConstraints struct {
+	_                       struct{}          `aws:",strict"`
 	EncryptionContextSubset map[string]string `aws:"EncryptionContextSubset"`
 	EncryptionContextEquals map[string]string `aws:"EncryptionContextEquals"`
 }

@@ -28,7 +28,7 @@ const (
 
 // A world is everything around one set of keys.
 type world struct {
-	*testing.T
+	testing.TB
 	*keys.Keys
 	store *faulty
 	clock *clock.Fake
@@ -79,10 +79,12 @@ func (f *faulty) Get(ctx context.Context, key []byte) (kv.Entry, error) {
 	return f.Store.Get(ctx, key)
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldIn(t) }
+
+func newWorldIn(t testing.TB) *world {
 	t.Helper()
 	w := &world{
-		T: t, store: &faulty{Store: memory.Open()}, clock: clock.NewFake(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)), hsm: newChip(t),
+		TB: t, store: &faulty{Store: memory.Open()}, clock: clock.NewFake(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)), hsm: newChip(t),
 		ids: map[string]string{
 			alice: "AIDAALICE", bob: "AIDABOB", arn.Root(acct): "", arn.Root(other): "",
 			"arn:aws:iam::111122223333:role/app":             "AROAAPP",
@@ -307,11 +309,11 @@ func TestWhatIsNotServedIsRefusedAtCreation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.n.Account = acct
 			_, err := w.Create(t.Context(), c.n)
-			w.T = t
+			w.TB = t
 			w.refused(err, c.kind, c.text)
 		})
 	}
-	w.T = t
+	w.TB = t
 	if ids, _, err := w.List(t.Context(), acct, "", 10); err != nil || len(ids) != 0 {
 		t.Errorf("refused keys are there: %v %v", ids, err)
 	}
@@ -364,7 +366,7 @@ func TestIdentifiers(t *testing.T) {
 				t.Fatalf("found %v, error %v", f.Key, err)
 			}
 			if c.text != "" {
-				w.T = t
+				w.TB = t
 				w.refused(err, keys.NotFound, c.text)
 			}
 		})

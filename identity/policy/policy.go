@@ -10,8 +10,8 @@
 // shared between goroutines and kept in snapshots; Named and Bind give changed
 // copies that share the compiled parts.
 //
-// To match, fill a Question, walk d.Candidates (the statements whose actions
-// match) and ask each one Applies (resource and conditions). Matching
+// To match, fill a Question, walk d.Candidates (the statements of one effect whose
+// actions match) and ask each one Applies (resource and conditions). Matching
 // allocates nothing, unless a variable expands a pattern beyond some hundred bytes.
 // Glob matching is iterative with one backtrack point; regular expressions
 // are not used, and no document or request makes it exponential.
@@ -131,7 +131,8 @@ type Document struct {
 	label      string
 	text       []byte
 	statements []Statement
-	index      index
+	allows     index
+	denies     index
 }
 
 // A Statement is one statement as data. Its slices belong to the document and

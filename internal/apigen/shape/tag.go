@@ -60,8 +60,8 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 }
 
 // StructTag returns the value of the tag on a structure's blank field, or ""
-// when it needs none: the name and namespace of its root element, and union.
-func (m *Model) StructTag(st *Shape, ref *Ref) string {
+// when it needs none: the name and namespace of its root element, union, strict.
+func (m *Model) StructTag(st *Shape, ref *Ref, strict bool) string {
 	b := new(tagWriter)
 	name, ns := st.LocationName, st.XMLNamespace
 	if name == "" && ref != nil && m.Metadata.Protocol == "rest-xml" {
@@ -79,6 +79,9 @@ func (m *Model) StructTag(st *Shape, ref *Ref) string {
 	b.namespace("", ns)
 	if st.Union {
 		b.word("union")
+	}
+	if strict {
+		b.word("strict")
 	}
 	if b.String() == "" {
 		return ""
