@@ -156,14 +156,16 @@ func (s *Sessions) session(claims *authority.Claims, p *sigv4.Parsed) (*Caller, 
 		}
 		managed = append(managed, doc)
 	}
-	if c := s.lookup(p.AccessKeyID, cred, snap, claims.SessionID); c != nil && claims.MFA == nil && same(c.policies, managed) {
+	if c := s.lookup(p.AccessKeyID, cred, snap, claims.SessionID); c != nil && same(c.policies, managed) {
 		return c.caller, nil
 	}
 	c, err := s.makeSession(claims, p.AccessKeyID, snap, managed)
 	if err != nil {
 		return nil, err
 	}
-	s.remember(p.AccessKeyID, &cached{caller: c, cred: cred, snapshot: snap, session: claims.SessionID, policies: managed})
+	if claims.MFA == nil { // the age of a second factor is another with every call
+		s.remember(p.AccessKeyID, &cached{caller: c, cred: cred, snapshot: snap, session: claims.SessionID, policies: managed})
+	}
 	return c, nil
 }
 
