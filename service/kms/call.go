@@ -166,6 +166,24 @@ func (c *call) resolve(ctx context.Context, action, ref string, r reach, prepare
 	return nil
 }
 
+// resolveNext is resolve for a request that has subjects already. If one of
+// these is refused, that is the answer, whatever became of the further key:
+// else the order of the refusals would tell whether it exists.
+func (c *call) resolveNext(ctx context.Context, action, ref string, r reach, prepare func(j *subject)) error {
+	first := c.subjects
+	err := c.resolve(ctx, action, ref, r, prepare)
+	if err == nil {
+		return nil
+	}
+	for _, j := range first {
+		if !c.Evaluate(j.ask(j.key)).Allowed {
+			c.subjects = first
+			return nil
+		}
+	}
+	return err
+}
+
 // missing answers for something of the caller's account that is not there:
 // with the truth if the account's policies allow the caller to act on it,
 // otherwise with a denial.
