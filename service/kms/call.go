@@ -101,7 +101,12 @@ func (c *call) grantees() []string {
 
 // byGrant gives the grants that allow an operation with an encryption context.
 func (c *call) byGrant(operationName string, encCtx map[string]string) func(*keys.Key) []operation.Grant {
-	return func(key *keys.Key) []operation.Grant { return key.Grants(c.grantees(), operationName, encCtx) }
+	return func(key *keys.Key) []operation.Grant {
+		if !key.HasGrants() {
+			return nil
+		}
+		return key.Grants(c.grantees(), operationName, encCtx)
+	}
 }
 
 // add makes a subject about a key that is resolved already.

@@ -232,15 +232,3 @@ func TestRevocationWinsRaces(t *testing.T) {
 		})
 	}
 }
-
-// Target: target and handler without HTTP and signature add less than 5 µs to the
-// boundary's own time.
-func BenchmarkEncrypt(b *testing.B) {
-	d := newDesk(b)
-	k := d.key(d.admin, `{}`)
-	body := obj("KeyId", k, "Plaintext", "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0ISE=", "EncryptionContext", ctxPairs{"patient": "12", "ward": "3"})
-	b.ReportAllocs()
-	for b.Loop() {
-		d.ok(d.admin, "Encrypt", body)
-	}
-}
