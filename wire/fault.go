@@ -142,6 +142,10 @@ func (k Kind) text(s *Service) string {
 	switch k {
 	case NoCredentials:
 		return "Missing Authentication Token"
+	case WrongScope:
+		return "Credential should be scoped to the service and region of the request."
+	case NoSuchVersion:
+		return "The requested version is not known."
 	case AccessDenied:
 		return "Access denied"
 	case UnknownOperation:

@@ -231,7 +231,7 @@ func (r *Router) Operation(s *Service, req *Request) (*OpInfo, error) {
 		form := req.form()
 		version, err := formValue(form, "Version")
 		if err == nil && version != "" && version != s.Version {
-			return nil, CommonFault(NoSuchVersion, s, p, "The requested version is not known.")
+			return nil, CommonFault(NoSuchVersion, s, p, "")
 		}
 		if err == nil {
 			name, err = formValue(form, "Action")

@@ -225,10 +225,7 @@ func eachVector(t *testing.T, direction string, run func(*testing.T, wire.Protoc
 
 // A typeMaker builds Go types from shapes as the generator would write them.
 // Recursive shapes, which reflect can't build, are unrolled.
-type typeMaker struct {
-	m        *shape.Model
-	patterns []string
-}
+type typeMaker struct{ m *shape.Model }
 
 const unroll = 8
 

@@ -162,7 +162,8 @@ func (r *Record) appendAdditional(dst []byte) []byte {
 		dst = append(dst, `,"additionalEventData":`...)
 		return appendObject(dst, r.AdditionalEventData, maxAdditional)
 	}
-	ext := r.Leadglass.append(nil)
+	var buf [1024]byte // most extensions fit, and need no allocation then
+	ext := r.Leadglass.append(buf[:0])
 	if len(ext) > maxAdditional/2 {
 		ext = appendObject(nil, ext, maxAdditional/2)
 	}

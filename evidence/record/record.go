@@ -226,6 +226,15 @@ func (r *Record) OwnerCopy(owner, eventID, sharedEventID string) *Record {
 			AccountID:   r.UserIdentity.AccountID,
 			InvokedBy:   r.UserIdentity.InvokedBy,
 		}
+		// Which statements allowed the call is the caller's own affair.
+		if r.Leadglass != nil && r.Leadglass.Decision != nil {
+			x := *r.Leadglass
+			if x.Decision = nil; len(x.append(nil)) > len("{}") {
+				c.Leadglass = &x
+			} else {
+				c.Leadglass = nil
+			}
+		}
 	}
 	return &c
 }

@@ -120,9 +120,10 @@ func (m Matched) Name() string {
 	return label + "#" + strconv.Itoa(m.Index)
 }
 
-// A Trace collects the statements that matched, in the order of §5, and the condition keys
-// that a statement asked for and that were absent, as the documents spell
-// them. Its slices are the caller's buffers.
+// A Trace collects the statements that matched, in the order of §5. Its slices are the
+// caller's buffers. If Missing is not nil, it also collects the condition keys that a statement
+// asked for and that were absent, as the documents spell them; that is for
+// simulators and costs the evaluation of every condition.
 type Trace struct {
 	Allow, Deny []Matched
 	Missing     []string
@@ -130,15 +131,6 @@ type Trace struct {
 
 // Reset empties the trace and keeps its memory.
 func (t *Trace) Reset() { t.Allow, t.Deny, t.Missing = t.Allow[:0], t.Deny[:0], t.Missing[:0] }
-
-func (t *Trace) add(by By, d *policy.Document, s *policy.Statement) {
-	m := Matched{by, d, s.Index}
-	if s.Effect == policy.Allow {
-		t.Allow = append(t.Allow, m)
-	} else {
-		t.Deny = append(t.Deny, m)
-	}
-}
 
 // AppendJSON writes the audit record's policyDecision: the names of the matched
 // statements and the reason.

@@ -220,6 +220,29 @@ func TestTags(t *testing.T) {
 	w.refused(tag(directory.Tag{Key: ""}), directory.ValidationError, "")
 	w.refused(tag(directory.Tag{Key: "x", Value: "a*b"}), directory.ValidationError, "")
 	w.refused(tag(directory.Tag{Key: "x", Value: strings.Repeat("é", 257)}), directory.ValidationError, "")
+	t.Run("the marker after a long key is short", func(t *testing.T) {
+		long := strings.Repeat("é", 128)
+		w.must(tag(directory.Tag{Key: long, Value: "1"}, directory.Tag{Key: long[:254] + "z", Value: "2"}))
+		var got []string
+		list := directory.List{MaxItems: 1}
+		for {
+			page, err := w.ListTags(w.account, directory.PolicyKind, p.ARN, list)
+			w.must(err)
+			got = append(got, page.Items[0].Value)
+			if list.Marker = page.Marker; list.Marker == "" {
+				break
+			}
+			if len(list.Marker) > 320 {
+				t.Errorf("a marker of %d characters", len(list.Marker))
+			}
+		}
+		if strings.Join(got, " ") != " é/1 2 1" {
+			t.Errorf("got %q", got)
+		}
+		_, err := w.ListTags(w.account, directory.PolicyKind, p.ARN, directory.List{Marker: "~00"})
+		w.refused(err, directory.ValidationError, "Invalid Marker.")
+		w.must(w.Untag(ctx, w.account, directory.PolicyKind, p.ARN, []string{long, long[:254] + "z"}))
+	})
 	w.must(w.Untag(ctx, w.account, directory.PolicyKind, p.ARN, []string{"team", "unknown"}))
 	got, err := w.GetPolicy(w.account, p.ARN)
 	w.must(err)

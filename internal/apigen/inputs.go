@@ -50,7 +50,6 @@ type overrides struct {
 	presence, always, escape, silent, strict, used map[string]bool
 	pattern                                        map[string]string // "iam shape" -> Go expression
 	access                                         map[string]bool   // "sts AssumeRole" -> read-only
-
 }
 
 func readOverrides(text string) (*overrides, error) {

@@ -1,6 +1,7 @@
 package iam_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -95,6 +96,23 @@ func TestRefusalsHaveAWSsCodesAndMessages(t *testing.T) {
 				t.Errorf("message %q, want %q", message, c.message)
 			}
 		})
+	}
+}
+
+func TestTheHousesOwnTroubleIsNoAnswerOfIAMs(t *testing.T) {
+	p := newPlane(t)
+	p.user("/", "Ada", "")
+	p.keeper.down = errors.New("authority is restarting")
+	_, call, err := p.try(p.admin, &api.CreateAccessKeyInput{UserName: "Ada"})
+	if code, _, _ := codeOf(err); code != "internal" || !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), "iam: CreateAccessKey: ") {
+		t.Errorf("error = %v, want one that the gate logs and replaces", err)
+	}
+	if revealed := call.TakeRevealed(); len(revealed) != 0 {
+		t.Error("a secret was revealed by a call that failed")
+	}
+	p.keeper.down = nil
+	if keys := do[api.ListAccessKeysOutput](p, p.admin, &api.ListAccessKeysInput{UserName: "Ada"}).AccessKeyMetadata; len(keys) != 0 {
+		t.Errorf("keys without a secret: %v", keys)
 	}
 }
 

@@ -38,19 +38,23 @@ const testSecret = "abcdefghijABCDEFGHIJ0123456789+/abcdefgh"
 
 // keeper stands in for the authority's process: it makes secrets, which are no
 // part of what is tested here.
-type keeper struct{}
+type keeper struct{ down error }
 
-func (keeper) NewSecret(context.Context, string, string) ([]byte, *secret.Bytes, error) {
+func (k *keeper) NewSecret(context.Context, string, string) ([]byte, *secret.Bytes, error) {
+	if k.down != nil {
+		return nil, nil, k.down
+	}
 	s, err := secret.From([]byte(testSecret))
 	return []byte("sealed"), s, err
 }
 
-func (keeper) Revoke(context.Context, authority.Revocation) (uint64, error) { return 1, nil }
+func (k *keeper) Revoke(context.Context, authority.Revocation) (uint64, error) { return 1, nil }
 
 // A plane is IAM over a directory in memory, and an account with its first user.
 type plane struct {
 	t         *testing.T
 	clock     *clock.Fake
+	keeper    *keeper
 	directory *directory.Directory
 	table     map[string]operation.Operation
 	account   string
@@ -60,9 +64,9 @@ type plane struct {
 func newPlane(t *testing.T) *plane {
 	t.Helper()
 	store := memory.Open()
-	p := &plane{t: t, clock: clock.NewFake(now), table: make(map[string]operation.Operation)}
+	p := &plane{t: t, clock: clock.NewFake(now), keeper: new(keeper), table: make(map[string]operation.Operation)}
 	var err error
-	p.directory, err = directory.Open(t.Context(), store, directory.Config{Clock: p.clock, Authority: keeper{}, Quotas: directory.Quotas{AttachedPolicies: 3}})
+	p.directory, err = directory.Open(t.Context(), store, directory.Config{Clock: p.clock, Authority: p.keeper, Quotas: directory.Quotas{AttachedPolicies: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func TestAUserLivesFromCreationToDeletion(t *testing.T) {
 	want := &api.User{
 		Path: "/ward/", UserName: "Ada", UserId: made.UserId, Arn: p.arnOf("user/ward/Ada"), CreateDate: second, Tags: tags,
 		PermissionsBoundary: &api.AttachedPermissionsBoundary{
-			PermissionsBoundaryType: api.PermissionsBoundaryAttachmentTypePermissionsBoundaryPolicy, PermissionsBoundaryArn: boundary,
+			PermissionsBoundaryType: "Policy", PermissionsBoundaryArn: boundary,
 		},
 	}
 	if d := cmp.Diff(want, made); d != "" {
@@ -165,7 +165,7 @@ func TestARoleLivesFromCreationToDeletion(t *testing.T) {
 		Path: "/app/", RoleName: "Worker", RoleId: made.RoleId, Arn: p.arnOf("role/app/Worker"), CreateDate: second,
 		AssumeRolePolicyDocument: p.trust(), Description: "Works.", MaxSessionDuration: new(int32(7200)), Tags: tags,
 		PermissionsBoundary: &api.AttachedPermissionsBoundary{
-			PermissionsBoundaryType: api.PermissionsBoundaryAttachmentTypePermissionsBoundaryPolicy, PermissionsBoundaryArn: boundary,
+			PermissionsBoundaryType: "Policy", PermissionsBoundaryArn: boundary,
 		},
 	}
 	if d := cmp.Diff(want, made); d != "" {

@@ -13,6 +13,7 @@ package sts
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/leadglass/leadglass/api/sts"
 	"github.com/leadglass/leadglass/base/id"
@@ -144,7 +145,7 @@ func (v service) sessionToken(ctx context.Context, in *sts.GetSessionTokenInput)
 // say whether there is such a key.
 func (v service) accessKeyInfo(_ context.Context, in *sts.GetAccessKeyInfoInput) (*sts.GetAccessKeyInfoOutput, error) {
 	account, err := id.AccessKeyAccount(in.AccessKeyId)
-	if err != nil {
+	if err != nil || !strings.HasPrefix(in.AccessKeyId, "AKIA") && !strings.HasPrefix(in.AccessKeyId, "ASIA") {
 		return nil, invalid("Invalid Access Key Id.")
 	}
 	return &sts.GetAccessKeyInfoOutput{Account: account}, nil
