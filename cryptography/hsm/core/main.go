@@ -15,8 +15,8 @@ type Main struct {
 	SealKey    io.ReadWriter // a file of its own for the seal key; nil: in Store
 	Memory     *secret.Arena
 	Now        func() time.Time
-	Supervisor []byte // SPKI of the host that is at the first link
-	Links      []io.ReadWriter // closed when their host is not let in, if they can be
+	Supervisor []byte                      // SPKI of the host that is at the first link
+	Links      []io.ReadWriter             // closed when their host is not let in, if they can be
 	Ready      func(identity []byte) error // tells the supervisor whom to expect
 }
 
