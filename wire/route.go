@@ -225,8 +225,13 @@ func (r *Router) Operation(s *Service, req *Request) (*OpInfo, error) {
 	}
 	switch p {
 	case JSON10, JSON11:
+		// A service that came from the scope or host has not seen the target.
 		target := first(req, "X-Amz-Target")
-		name = target[strings.LastIndexByte(target, '.')+1:]
+		i := strings.LastIndexByte(target, '.')
+		if req.Method != "POST" || r.targets[target[:max(i, 0)]] != s {
+			return nil, CommonFault(UnknownOperation, s, p, "The request has no target of this service.")
+		}
+		name = target[i+1:]
 	case Query, EC2:
 		form := req.form()
 		version, err := formValue(form, "Version")
@@ -281,9 +286,11 @@ func isForm(req *Request) bool {
 	return err == nil && t == "application/x-www-form-urlencoded"
 }
 
-// first returns a header's first value. The name must be canonical.
+// first returns a header's value. The name must be canonical. A header that
+// comes twice has none: which of the two another party looks at is anyone's
+// guess.
 func first(req *Request, name string) string {
-	if v := req.Header[name]; len(v) > 0 {
+	if v := req.Header[name]; len(v) == 1 {
 		return v[0]
 	}
 	return ""
