@@ -195,6 +195,9 @@ func (k *Key) Grants(grantees []string, operation string, encCtx map[string]stri
 	})
 }
 
+// HasGrants says whether the key has any grant at all.
+func (k *Key) HasGrants() bool { return k.entry.grants.len() > 0 }
+
 // Parents are the grants by which one of the grantees may make the grant n:
 // those that list CreateGrant, hold every operation of n, and are no stricter
 // than n is (kms-api section 7).

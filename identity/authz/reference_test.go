@@ -243,6 +243,9 @@ func (w *refWorld) refCondition(operator, key string, listed []string, deny, var
 	op, anyOf := strings.CutPrefix(op, "ForAnyValue:")
 	op, ifExists := strings.CutSuffix(op, "IfExists")
 	values := w.values(key)
+	if w.rivals(key) {
+		return deny
+	}
 	if op == "Null" {
 		for _, v := range listed {
 			if (strings.ToLower(v) == "true") == (len(values) == 0) {
@@ -255,7 +258,7 @@ func (w *refWorld) refCondition(operator, key string, listed []string, deny, var
 	if len(values) == 0 {
 		return all || ifExists || !anyOf && negated
 	}
-	if w.rivals(key) || !all && !anyOf && len(values) > 1 {
+	if !all && !anyOf && len(values) > 1 {
 		return deny
 	}
 	satisfied := 0

@@ -19,6 +19,7 @@ import (
 	"github.com/leadglass/leadglass/identity/policy"
 	"github.com/leadglass/leadglass/state/kv"
 	"github.com/leadglass/leadglass/state/kv/memory"
+	"github.com/leadglass/leadglass/state/kv/pebble"
 )
 
 func (w *world) snapshot(id string) *directory.Snapshot {
@@ -320,7 +321,14 @@ func TestReadersSeeWholeSnapshots(t *testing.T) {
 }
 
 func TestARestartKeepsEverything(t *testing.T) {
-	w := newWorld(t)
+	dir := t.TempDir()
+	w := newWorldOn(t, func() kv.Store {
+		s, err := pebble.Open(dir, pebble.Config{Clock: clock.System})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
 	ctx := t.Context()
 	u, err := w.CreateUser(ctx, w.account, directory.NewUser{Name: "u", Path: "/p/", Tags: []directory.Tag{{Key: "k", Value: ""}}})
 	w.must(err)
@@ -418,7 +426,7 @@ func TestACommitOfUnknownOutcomeIsLookedUp(t *testing.T) {
 		t.Run(fmt.Sprint("applied: ", applied), func(t *testing.T) {
 			w := newWorld(t)
 			f := &flaky{Store: w.store, apply: applied}
-			w.store = f
+			w.reopen = func() kv.Store { return f }
 			w.restart()
 			f.once = true
 			_, err := w.CreateUser(t.Context(), w.account, directory.NewUser{Name: "u"})

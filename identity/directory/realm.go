@@ -167,7 +167,7 @@ func (r *realm) setPolicy(id string, rec *policyRecord, mod kv.Rev) {
 	}
 	if m == nil {
 		// Name and path of a policy never change.
-		m = &managed{id: id, arn: arn.IAM(r.account, PolicyKind.String(), rec.Path, rec.Name)}
+		m = &managed{id: id, arn: policyARN(r.account, rec)}
 		r.policies[id], r.byARN[m.arn], r.byName[fold(rec.Name)] = m, m, m
 		r.sorted[PolicyKind].Store(nil)
 	}
@@ -175,6 +175,10 @@ func (r *realm) setPolicy(id string, rec *policyRecord, mod kv.Rev) {
 		r.forget(m.arn)
 	}
 	m.rec, m.mod = rec, mod
+}
+
+func policyARN(account string, rec *policyRecord) string {
+	return arn.IAM(account, PolicyKind.String(), rec.Path, rec.Name)
 }
 
 // setVersion replaces a version's text; rec nil removes it. Caller holds r.mu.

@@ -184,6 +184,14 @@ func TestSeveralValuesUnderAnOperatorForOneNeitherAllowNorEscapeADeny(t *testing
 	keys.Set("aws:RequestTag/A", "x")
 	keys.Set("kms:EncryptionContext:a", "x")
 	keys.Set("kms:EncryptionContext:A", "x")
+	for effect, want := range map[string]bool{"Allow": false, "Deny": true} {
+		for _, present := range []string{"true", "false"} {
+			text := fmt.Sprintf(`{"Statement":{"Effect":%q,"Action":"*","Resource":"*","Condition":{"Null":{"aws:RequestTag/a":%s}}}}`, effect, present)
+			if got := applies(t, text, "s3:GetObject", "*", &keys); got != want {
+				t.Errorf("%s if Null is %s: %v", effect, present, got)
+			}
+		}
+	}
 	for key, want := range map[string]bool{"aws:RequestTag/a": false, "kms:EncryptionContext:a": true} {
 		text := fmt.Sprintf(`{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"ForAnyValue:StringEquals":{%q:"x"}}}}`, key)
 		if got := applies(t, text, "s3:GetObject", "*", &keys); got != want {

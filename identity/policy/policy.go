@@ -48,6 +48,14 @@ const (
 	Key
 )
 
+func (k Kind) String() string {
+	names := [...]string{"", "identity", "boundary", "session", "scp", "rcp", "managed rcp", "endpoint", "resource", "trust", "key"}
+	if k < Identity || int(k) >= len(names) {
+		return "unknown"
+	}
+	return names[k]
+}
+
 // Limits of documents in the unit that Size measures (§1). Where a service
 // counts bytes as stored, the constant says so.
 const (

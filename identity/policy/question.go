@@ -61,12 +61,14 @@ func split(s string, into *[6]string) int {
 // lookup gives the values of a key and their number; deadlock says that the key is a tag
 // set in two spellings. The target's key hides the call's.
 func (q *Question) lookup(k *keyRef) (values []string, n int, deadlock bool) {
-	for _, keys := range [2]*Keys{q.Target, q.Call} {
-		if keys == nil {
-			continue
+	if q.Target != nil {
+		if e := q.Target.find(k.hash, k.name); e != nil && e.n > 0 {
+			return q.Target.of(e), e.n, e.deadlock
 		}
-		if e := keys.find(k.hash, k.name); e != nil && e.n > 0 {
-			return keys.values[e.off : e.off+e.n : e.off+e.n], e.n, e.deadlock
+	}
+	if q.Call != nil {
+		if e := q.Call.find(k.hash, k.name); e != nil && e.n > 0 {
+			return q.Call.of(e), e.n, e.deadlock
 		}
 	}
 	q.miss(k.name)

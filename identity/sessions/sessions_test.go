@@ -131,6 +131,7 @@ var start = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 type world struct {
 	*sessions.Sessions
 	t         testing.TB
+	now       clock.Clock // what clients sign by
 	clock     *clock.Fake
 	outside   *outsider
 	directory *directory.Directory
@@ -143,7 +144,7 @@ type credential struct{ akid, secret, token string }
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	c := clock.NewFake(start)
-	w := &world{t: t, clock: c, outside: &outsider{clock: c, secrets: map[string]string{}, tokens: map[string]issued{}}}
+	w := &world{t: t, now: c, clock: c, outside: &outsider{clock: c, secrets: map[string]string{}, tokens: map[string]issued{}}}
 	store := memory.Open()
 	t.Cleanup(func() { store.Close() })
 	d, err := directory.Open(t.Context(), store, directory.Config{Clock: c, Authority: w.outside})
@@ -204,7 +205,7 @@ func (w *world) sign(c credential) (*sigv4.Parsed, []byte, [32]byte) {
 	empty := sha256.Sum256(nil)
 	r := &sigv4.Request{Method: "POST", Target: "/", Host: "kms.us-east-1.amazonaws.com", Header: map[string][]string{}}
 	s := &sigv4.Signer{AccessKeyID: c.akid, SecretAccessKey: []byte(c.secret), SessionToken: c.token, Region: "us-east-1", Service: "kms"}
-	w.must(s.Sign(r, nil, w.clock.Now()))
+	w.must(s.Sign(r, nil, w.now.Now()))
 	p, err := sigv4.Parse(r)
 	w.must(err)
 	sts, digest, err := p.StringToSign(r, &empty, nil)

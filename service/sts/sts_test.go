@@ -275,6 +275,15 @@ func TestTheRest(t *testing.T) {
 		_, err = w.do("GetAccessKeyInfo", w.caller(), &api.GetAccessKeyInfoInput{AccessKeyId: bad})
 		w.fault(bad, err, "ValidationError", 400)
 	}
+	token := w.caller()
+	token.Principal.TemporaryUser, token.Issued = true, start
+	_, err = w.do("GetAccessKeyInfo", token, &api.GetAccessKeyInfoInput{AccessKeyId: w.key})
+	w.fault("GetAccessKeyInfo with a session token", err, "AccessDenied", 403)
+	_, err = w.do("GetSessionToken", token, &api.GetSessionTokenInput{})
+	w.fault("GetSessionToken with a session token", err, "AccessDenied", 403)
+	if _, err = w.do("GetCallerIdentity", token, &api.GetCallerIdentityInput{}); err != nil {
+		t.Error(err)
+	}
 	out, err = w.do("GetSessionToken", w.caller(), &api.GetSessionTokenInput{DurationSeconds: new(int32(900))})
 	if err != nil || !out.(*api.GetSessionTokenOutput).Credentials.Expiration.Equal(start.Add(15*time.Minute)) || len(w.call.TakeRevealed()) != 1 {
 		t.Errorf("%+v, %v", out, err)

@@ -1,7 +1,7 @@
 // Package kvtest is the one suite that every engine of state/kv must pass:
 // the semantics of the store's specification, section 2.1. An engine's test
-// calls Run; what only engines with a disk can do (crash, full disk, failed
-// fsync) is tested beside the engine, with Ledger as its bookkeeper.
+// calls Run; Model compares two engines by random histories; what only engines
+// with a disk can suffer (crash, full disk, failed fsync) is tested beside them.
 package kvtest
 
 import (

@@ -84,6 +84,7 @@ type Store struct {
 	failure  sync.Once
 	failed   chan struct{} // closed after a failed write or fsync
 	isFailed atomic.Bool
+	open     atomic.Bool // set once Open succeeded
 
 	// life is held for reading by every call, for writing by Close.
 	life   sync.RWMutex
@@ -146,6 +147,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, s.db.Close())
 	}
 	s.feed = feed.New(s.rev, feed.Config{Events: 8192, Bytes: 4 << 20, Older: s.older, Clock: cfg.Clock})
+	s.open.Store(true)
 	go s.sweep()
 	return s, nil
 }
@@ -153,7 +155,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 func (s *Store) options() *db.Options {
 	o := &db.Options{
 		CacheSize: s.cfg.CacheBytes,
-		FS:        s.cfg.FS,
+		FS:        &fuse{s.cfg.FS, s},
 		Logger:    logger{s},
 		// A memtable starts small and doubles up to this, so that an idle store costs little.
 		MemTableSize:                4 << 20,
@@ -260,9 +262,7 @@ func (s *Store) fail(err error) {
 		s.isFailed.Store(true)
 		s.cfg.Logger.Error("store failed: it serves no more", "dir", s.dir, "error", err)
 		close(s.failed)
-		if s.feed != nil {
-			s.feed.Stop() // lets go whoever waits for a revision that will never be durable; watchers end
-		}
+		s.feed.Stop() // lets go whoever waits for a revision that will never be durable; watchers end
 	})
 }
 
@@ -294,6 +294,9 @@ func (s *Store) Close() error {
 	s.pins.close()
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("pebble: close: %w", err)
+	}
+	if s.isFailed.Load() {
+		return fmt.Errorf("pebble: close: %w", kv.ErrUnavailable)
 	}
 	return nil
 }
