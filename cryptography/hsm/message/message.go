@@ -1,0 +1,313 @@
+// Package message is what a host and the HSM say to each other: operation
+// numbers, parameters, results, and the parts of the ciphertext format that
+// both sides need (hsm-domain sections 5 and 6).
+//
+// The parameters of all operations are one map with integer keys, of which an
+// operation uses its own; so are the results. There is no number, parameter
+// or result for key material in the clear, and none can be added without
+// changing this package.
+package message
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+)
+
+// Operations. The numbers below 64 are those of hsm-domain section 5 (the
+// missing ones belong to asymmetric keys, import, replication, external keys
+// and fences, and are answered with status 1); the numbers from 64 on are
+// Leadglass's own.
+const (
+	OpGenerateKey     = 1
+	OpEncrypt         = 4
+	OpDecrypt         = 5
+	OpReEncrypt       = 6
+	OpGenerateDataKey = 7
+	OpRandom          = 14
+	OpRewrapEKT       = 15
+	OpStatus          = 17
+
+	OpGenerateLogKey   = 64
+	OpSignLog          = 65
+	OpGenerateAuditKey = 66
+	OpOpenAuditKey     = 67
+	OpPlaceHost        = 68 // supervisor only, before OpReady
+	OpReady            = 69 // supervisor only: no host can be placed any more
+	OpRotateDomainKeys = 70 // supervisor only
+)
+
+// Key specs. The first is AWS's name; the others are internal and never
+// visible to a customer.
+const (
+	SpecSymmetric = "SYMMETRIC_DEFAULT"
+	SpecLog       = "LEADGLASS_LOG"   // a seed for Ed25519 and one for ML-DSA-44
+	SpecAudit     = "LEADGLASS_AUDIT" // HPKE MLKEM768-X25519
+)
+
+// Algorithms of OpSignLog.
+const (
+	LogEd25519 = 1
+	LogMLDSA44 = 2
+)
+
+// Params are the parameters of any operation. Empty fields are not sent.
+type Params struct {
+	Data      []byte // 1: plaintext, or the message to sign
+	Blob      []byte // 2: ciphertext
+	Context   []byte // 3: encryption context, serialised by AppendContext
+	ToToken   []byte // 4: second EKT, of ReEncrypt
+	ToContext []byte // 5
+	Length    uint64 // 6: bytes wanted
+	Spec      string // 7
+	Usage     string // 8
+	Origin    string // 9
+	Name      string // 10: key ARN, log name or account
+	Role      string // 11: host role that the new key requires, or the role of a host to place
+	Algorithm uint64 // 12
+	Enc       []byte // 13: HPKE encapsulation
+	Info      []byte // 14: HPKE info
+	Public    []byte // 15: SPKI of a host to place
+	Flags     uint64 // 16
+}
+
+// FlagNoPlaintext makes GenerateDataKey answer without the plaintext.
+const FlagNoPlaintext = 1
+
+// Result is the result of any operation. Empty fields are not sent.
+type Result struct {
+	Token    []byte // 1: EKT
+	Public   []byte // 2
+	Public2  []byte // 3: the ML-DSA-44 half of a log key
+	Material []byte // 4: material id, 32 bytes
+	Data     []byte // 5: the caller's own plaintext, a data key, random bytes, a signature
+	Blob     []byte // 6
+	Status   []byte // 7: see Status
+}
+
+func count(n int, present ...bool) int {
+	for _, p := range present {
+		if p {
+			n++
+		}
+	}
+	return n
+}
+
+func appendBytes(b []byte, key uint64, v []byte) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	return link.AppendBytes(link.AppendUint(b, key), v)
+}
+
+func appendText(b []byte, key uint64, v string) []byte {
+	if v == "" {
+		return b
+	}
+	return link.AppendText(link.AppendUint(b, key), v)
+}
+
+func appendUint(b []byte, key, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return link.AppendUint(link.AppendUint(b, key), v)
+}
+
+// Append appends the encoded parameters to b.
+func (p *Params) Append(b []byte) []byte {
+	b = link.AppendMap(b, count(0, len(p.Data) > 0, len(p.Blob) > 0, len(p.Context) > 0, len(p.ToToken) > 0,
+		len(p.ToContext) > 0, p.Length > 0, p.Spec != "", p.Usage != "", p.Origin != "", p.Name != "", p.Role != "",
+		p.Algorithm > 0, len(p.Enc) > 0, len(p.Info) > 0, len(p.Public) > 0, p.Flags > 0))
+	b = appendBytes(b, 1, p.Data)
+	b = appendBytes(b, 2, p.Blob)
+	b = appendBytes(b, 3, p.Context)
+	b = appendBytes(b, 4, p.ToToken)
+	b = appendBytes(b, 5, p.ToContext)
+	b = appendUint(b, 6, p.Length)
+	b = appendText(b, 7, p.Spec)
+	b = appendText(b, 8, p.Usage)
+	b = appendText(b, 9, p.Origin)
+	b = appendText(b, 10, p.Name)
+	b = appendText(b, 11, p.Role)
+	b = appendUint(b, 12, p.Algorithm)
+	b = appendBytes(b, 13, p.Enc)
+	b = appendBytes(b, 14, p.Info)
+	b = appendBytes(b, 15, p.Public)
+	return appendUint(b, 16, p.Flags)
+}
+
+// Parse reads parameters. The byte fields point into b.
+func (p *Params) Parse(b []byte) error {
+	*p = Params{}
+	r := link.NewReader(b)
+	last := uint64(0)
+	for n := r.Map(); n > 0 && !r.Failed(); n-- {
+		last = r.Key(last)
+		switch last {
+		case 1:
+			p.Data = r.Bytes()
+		case 2:
+			p.Blob = r.Bytes()
+		case 3:
+			p.Context = r.Bytes()
+		case 4:
+			p.ToToken = r.Bytes()
+		case 5:
+			p.ToContext = r.Bytes()
+		case 6:
+			p.Length = r.Uint()
+		case 7:
+			p.Spec = r.Text()
+		case 8:
+			p.Usage = r.Text()
+		case 9:
+			p.Origin = r.Text()
+		case 10:
+			p.Name = r.Text()
+		case 11:
+			p.Role = r.Text()
+		case 12:
+			p.Algorithm = r.Uint()
+		case 13:
+			p.Enc = r.Bytes()
+		case 14:
+			p.Info = r.Bytes()
+		case 15:
+			p.Public = r.Bytes()
+		case 16:
+			p.Flags = r.Uint()
+		default:
+			r.Fail() // a parameter that is not understood must not be ignored
+		}
+	}
+	return r.Done()
+}
+
+// Append appends the encoded result to b.
+func (s *Result) Append(b []byte) []byte {
+	b = link.AppendMap(b, count(0, len(s.Token) > 0, len(s.Public) > 0, len(s.Public2) > 0, len(s.Material) > 0,
+		len(s.Data) > 0, len(s.Blob) > 0, len(s.Status) > 0))
+	for i, v := range [][]byte{s.Token, s.Public, s.Public2, s.Material, s.Data, s.Blob, s.Status} {
+		b = appendBytes(b, uint64(i+1), v)
+	}
+	return b
+}
+
+// Parse reads a result. The fields point into b.
+func (s *Result) Parse(b []byte) error {
+	*s = Result{}
+	fields := [...]*[]byte{&s.Token, &s.Public, &s.Public2, &s.Material, &s.Data, &s.Blob, &s.Status}
+	r := link.NewReader(b)
+	last := uint64(0)
+	for n := r.Map(); n > 0 && !r.Failed(); n-- {
+		last = r.Key(last)
+		if last == 0 || last > uint64(len(fields)) {
+			r.Fail()
+			break
+		}
+		*fields[last-1] = r.Bytes()
+	}
+	return r.Done()
+}
+
+// MaxContext bounds an encryption context: all keys and values together
+// (kms-api section 3).
+const MaxContext = 8192
+
+// ErrContext is returned for an encryption context that is too long or not in
+// the canonical form.
+var ErrContext = errors.New("message: unusable encryption context")
+
+// AppendContext appends the serialisation of an encryption context that is
+// part of the AAD: u32be count, then pairs sorted by the bytes of the key,
+// each u32be length and key, u32be length and value. Empty and absent are the
+// same (hsm-domain section 6).
+func AppendContext(b []byte, m map[string]string) ([]byte, error) {
+	size := 0
+	keys := make([]string, 0, len(m))
+	for k, v := range m {
+		size += len(k) + len(v)
+		keys = append(keys, k)
+	}
+	if size > MaxContext {
+		return b, ErrContext
+	}
+	slices.Sort(keys)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(keys)))
+	for _, k := range keys {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(k)))
+		b = append(b, k...)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(m[k])))
+		b = append(b, m[k]...)
+	}
+	return b, nil
+}
+
+// CheckContext accepts exactly what AppendContext writes. Two serialisations
+// of one context would be two AADs, so the HSM checks rather than trusts.
+func CheckContext(b []byte) error {
+	if len(b) < 4 {
+		return ErrContext
+	}
+	n := binary.BigEndian.Uint32(b)
+	b = b[4:]
+	var last []byte
+	size := 0
+	for i := range n {
+		k, rest, ok := cut(b)
+		if !ok || i > 0 && string(k) <= string(last) {
+			return ErrContext
+		}
+		v, rest, ok := cut(rest)
+		if !ok {
+			return ErrContext
+		}
+		size += len(k) + len(v)
+		last, b = k, rest
+	}
+	if len(b) != 0 || size > MaxContext {
+		return ErrContext
+	}
+	return nil
+}
+
+func cut(b []byte) (item, rest []byte, ok bool) {
+	if len(b) < 4 {
+		return nil, nil, false
+	}
+	n := binary.BigEndian.Uint32(b)
+	if cmp.Less(uint64(len(b)-4), uint64(n)) {
+		return nil, nil, false
+	}
+	return b[4 : 4+n], b[4+n:], true
+}
+
+// The ciphertext blob of hsm-domain section 6.
+const (
+	BlobVersion   = 1
+	BlobSymmetric = 2
+	BlobOverhead  = 86 // header of 70 bytes and tag
+
+	// MaxPlaintext is what one Encrypt takes (kms-api section 4).
+	MaxPlaintext = 4096
+	// MaxBlob is the longest blob a Decrypt looks at.
+	MaxBlob = 6144
+)
+
+// ErrBlob is returned for bytes that are no ciphertext blob.
+var ErrBlob = errors.New("message: not a ciphertext blob")
+
+// MaterialOf reads the id of the key material out of the public header of a
+// symmetric ciphertext blob.
+func MaterialOf(blob []byte) (id [32]byte, err error) {
+	if len(blob) < BlobOverhead || len(blob) > MaxBlob || blob[0] != BlobVersion || blob[1] != BlobSymmetric {
+		return id, ErrBlob
+	}
+	copy(id[:], blob[2:34])
+	return id, nil
+}

@@ -1,0 +1,162 @@
+package keys
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/state/kv"
+)
+
+// A NewKey is what a customer wants made. Empty members take the defaults of
+// the API.
+type NewKey struct {
+	Account          string
+	Description      string
+	Spec, Usage      string
+	Origin           string
+	CustomKeyStoreID string
+	XksKeyID         string
+	MultiRegion      bool
+	Policy           string // empty: DefaultPolicy
+	Tags             []Tag
+	Check            PolicyCheck // of a policy that was given; nil: the lockout safety check is bypassed
+}
+
+// usages are the key specs of the API and what each may be used for
+// (kms-api section 3). The first spec's usage is also the default.
+var usages = map[string]string{
+	SpecSymmetric:           UsageEncrypt,
+	"RSA_2048":              "ENCRYPT_DECRYPT SIGN_VERIFY",
+	"RSA_3072":              "ENCRYPT_DECRYPT SIGN_VERIFY",
+	"RSA_4096":              "ENCRYPT_DECRYPT SIGN_VERIFY",
+	"ECC_NIST_P256":         "SIGN_VERIFY KEY_AGREEMENT",
+	"ECC_NIST_P384":         "SIGN_VERIFY KEY_AGREEMENT",
+	"ECC_NIST_P521":         "SIGN_VERIFY KEY_AGREEMENT",
+	"ECC_SECG_P256K1":       "SIGN_VERIFY",
+	"ECC_NIST_EDWARDS25519": "SIGN_VERIFY",
+	"HMAC_224":              "GENERATE_VERIFY_MAC",
+	"HMAC_256":              "GENERATE_VERIFY_MAC",
+	"HMAC_384":              "GENERATE_VERIFY_MAC",
+	"HMAC_512":              "GENERATE_VERIFY_MAC",
+	"ML_DSA_44":             "SIGN_VERIFY",
+	"ML_DSA_65":             "SIGN_VERIFY",
+	"ML_DSA_87":             "SIGN_VERIFY",
+	"SM2":                   "ENCRYPT_DECRYPT SIGN_VERIFY KEY_AGREEMENT",
+}
+
+// Complete fills the defaults in and refuses what cannot be or is not served:
+// a parameter that is not honoured is never accepted.
+func (n *NewKey) Complete() error {
+	if n.Spec == "" {
+		n.Spec = SpecSymmetric
+	}
+	if n.Usage == "" {
+		if n.Spec != SpecSymmetric {
+			return refuse(Validation, "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
+		}
+		n.Usage = UsageEncrypt
+	}
+	if !slices.Contains(strings.Fields(usages[n.Spec]), n.Usage) {
+		return refuse(Validation, "KeyUsage %s is not compatible with KeySpec %s", n.Usage, n.Spec)
+	}
+	if n.Origin == "" {
+		n.Origin = OriginKMS
+	}
+	if n.XksKeyID != "" && n.Origin != "EXTERNAL_KEY_STORE" {
+		return refuse(Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE.")
+	}
+	switch {
+	case n.Spec != SpecSymmetric:
+		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
+	case n.Origin != OriginKMS:
+		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
+	case n.CustomKeyStoreID != "":
+		return refuse(Unsupported, "Custom key stores are not supported.")
+	case n.MultiRegion:
+		return refuse(Unsupported, "Multi-Region keys are not supported.")
+	}
+	return nil
+}
+
+// Create makes a key. It is there for everyone when Create returns.
+func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
+	if err := n.Complete(); err != nil {
+		return nil, err
+	}
+	if err := checkTags(n.Tags); err != nil {
+		return nil, err
+	}
+	text, check := n.Policy, n.Check
+	if text == "" {
+		text, check = DefaultPolicy(n.Account), nil
+	}
+	d, err := k.newPolicy(text)
+	if err != nil {
+		return nil, err
+	}
+	keyID := id.UUID()
+	key := &Key{
+		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Description: n.Description,
+		Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, State: StateEnabled, Created: k.now(),
+		Tags: sortTags(n.Tags), policy: d,
+	}
+	if check != nil && !check(key) {
+		return nil, errLockout
+	}
+	// The place in the quota is taken before the slow part, so that a burst cannot overshoot it.
+	if err := k.reserve(n.Account); err != nil {
+		return nil, err
+	}
+	defer k.release(n.Account) // admit counts the key itself
+	made, err := k.cfg.Boundary.GenerateKey(ctx, hsm.KeySpec{Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, KeyARN: key.ARN})
+	if err != nil {
+		return nil, k.boundaryError("create", key, err)
+	}
+	key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
+	key.MaterialID = hex.EncodeToString(made.MaterialID[:])
+	value, err := key.encode()
+	if err != nil {
+		return nil, fmt.Errorf("keys: encode %s: %w", keyID, err)
+	}
+	at := keyKey(n.Account, keyID)
+	rev, err := k.store.Commit(ctx, []kv.Cond{{Key: at}}, []kv.Op{{Key: at, Value: value}})
+	if err != nil {
+		return nil, fmt.Errorf("keys: create: %w", errors.Join(err, k.discard(ctx, at, err)))
+	}
+	k.admit(key, rev)
+	return key, nil
+}
+
+// discard removes what a commit of unknown outcome may have left: nobody
+// knows the new key's name yet. If that fails too, the key appears at the
+// next start, in the list of its owner, who can delete it.
+func (k *Keys) discard(ctx context.Context, at kv.Key, cause error) error {
+	var conflict *kv.ConflictError
+	if errors.As(cause, &conflict) || errors.Is(cause, kv.ErrTooLarge) || errors.Is(cause, kv.ErrReadOnly) {
+		return nil
+	}
+	_, err := k.store.Commit(context.WithoutCancel(ctx), nil, []kv.Op{{Key: at, Delete: true}})
+	return err
+}
+
+func (k *Keys) reserve(account string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.counts[account] >= MaxKeys {
+		return refuse(LimitExceeded, "The account has reached its limit of %d keys.", MaxKeys)
+	}
+	k.counts[account]++
+	return nil
+}
+
+func (k *Keys) release(account string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.counts[account]--
+}

@@ -1,0 +1,235 @@
+// Package keys is the life of KMS keys: what a key is called, what state it is
+// in, who may use it by its policy and its grants, and the use itself, which
+// happens inside the HSM boundary. This package never holds key material; it
+// keeps exported key tokens, which only the boundary can open.
+//
+// Start with Open, which loads all keys of the store, and run Run beside it:
+// it destroys keys whose waiting period is over. Find turns what a request
+// calls a key into a Key, an immutable snapshot. Deciding whether a caller may
+// do what it asks is not done here: the caller of this package takes policy,
+// grants and aliases from the snapshot, asks the policy engine, and comes back
+// with the same snapshot in a Use.
+//
+// Promises. A change is durable before it is visible, and visible before the
+// call that made it returns. A use that starts after a key was disabled, its
+// policy was changed or a grant was revoked sees that; a use that is already
+// on its way when the change happens is checked again before the boundary is
+// asked and once more before its result is given out, so that revocation wins
+// races. A commit whose outcome is unknown closes the key until the store has
+// been read again.
+//
+// One process owns the tables K, G and g of its store: others may read them,
+// and a foreign write is noticed as a conflict and refused. Formats at rest
+// are in record.go. Only symmetric keys of this Region with material made by
+// the boundary are served; Create refuses everything else.
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/leadglass/leadglass/base/clock"
+	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/state/kv"
+)
+
+// Quotas, as the public service has them (kms-api section 8).
+const (
+	MaxKeys           = 100_000 // per account
+	MaxAliases        = 50      // per key
+	MaxGrants         = 50_000  // per key
+	MaxTags           = 50      // per key
+	MaxPolicy         = 32_768  // bytes of a key policy
+	MaxContext        = 8_192   // bytes of all names and values of one encryption context
+	MinWindowDays     = 7       // between ScheduleDeletion and the end
+	MaxWindowDays     = 30      // the same
+	DefaultWindowDays = 30      // the same
+)
+
+// A Boundary does what needs key material. *hsm.Client is one.
+type Boundary interface {
+	GenerateKey(ctx context.Context, spec hsm.KeySpec) (hsm.Key, error)
+	Encrypt(ctx context.Context, ekt, plaintext []byte, encCtx map[string]string) ([]byte, error)
+	Decrypt(ctx context.Context, ekt, blob []byte, encCtx map[string]string) ([]byte, error)
+	ReEncrypt(ctx context.Context, fromEKT, blob []byte, fromCtx map[string]string, toEKT []byte, toCtx map[string]string) ([]byte, error)
+	GenerateDataKey(ctx context.Context, ekt []byte, n int, encCtx map[string]string, withPlaintext bool) (plaintext, blob []byte, err error)
+	Random(ctx context.Context, n int) ([]byte, error)
+}
+
+// Config is what Open cannot live without.
+type Config struct {
+	Boundary Boundary
+	Clock    clock.Clock
+	Region   string // of every key here
+	// Principals gives the unique id of the principal with an ARN (a user, role, session or account root), and
+	// whether it exists. Policies and grants hold on to the id: a principal that is deleted and made again under
+	// the same name gets nothing back. An empty id with true means that the ARN itself identifies it.
+	Principals func(arn string) (id string, ok bool)
+	Log        *slog.Logger // nil: nothing is logged
+}
+
+func (c *Config) valid() error {
+	var problems []error
+	if c.Boundary == nil {
+		problems = append(problems, errors.New("no boundary"))
+	}
+	if c.Clock == nil {
+		problems = append(problems, errors.New("no clock"))
+	}
+	if c.Region == "" {
+		problems = append(problems, errors.New("no region"))
+	}
+	if c.Principals == nil {
+		problems = append(problems, errors.New("no principals"))
+	}
+	return errors.Join(problems...)
+}
+
+// Keys are all keys of one store. It is safe for concurrent use.
+type Keys struct {
+	store  kv.Store
+	cfg    Config
+	opened time.Time
+
+	maxGrants int // MaxGrants, but in tests
+
+	byID       sync.Map // key id -> *entry
+	byMaterial sync.Map // [32]byte -> *entry
+	aliases    sync.Map // aliasKey -> *alias
+	docs       interned
+
+	// aliasWrite serialises all changes of aliases, because one change may concern two keys. It is taken
+	// before any entry's own lock.
+	aliasWrite sync.Mutex
+
+	mu     sync.Mutex
+	counts map[string]int       // guarded by mu; keys per account
+	due    map[string]time.Time // guarded by mu; keys that wait for their end
+	wake   chan struct{}        // tells Run that due has changed; one slot
+}
+
+// An entry is the fixed place of one key in memory; what changes is behind it.
+type entry struct {
+	id, account string
+
+	// now is the newest snapshot. Readers load it; it is stored only under write, after the commit.
+	now atomic.Pointer[Key]
+	// used is the last successful use, for GetKeyLastUsage.
+	used atomic.Pointer[Usage]
+
+	// write serialises the changes of this key. It is held across the commit on purpose: memory must change in
+	// the order of the store.
+	write sync.Mutex
+	mod   kv.Rev // guarded by write; revision of the key's record
+
+	grants grantSet
+}
+
+// Open loads all keys.
+func Open(ctx context.Context, store kv.Store, cfg Config) (*Keys, error) {
+	if err := cfg.valid(); err != nil {
+		return nil, fmt.Errorf("keys: configuration: %w", err)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	k := &Keys{
+		store: store, cfg: cfg, opened: cfg.Clock.Now(), maxGrants: MaxGrants,
+		counts: map[string]int{}, due: map[string]time.Time{}, wake: make(chan struct{}, 1),
+	}
+	if err := k.load(ctx); err != nil {
+		return nil, fmt.Errorf("keys: load: %w", err)
+	}
+	return k, nil
+}
+
+// Region is the Region that all keys are in.
+func (k *Keys) Region() string { return k.cfg.Region }
+
+// now is the time as the wire shows it: milliseconds.
+func (k *Keys) now() time.Time { return k.cfg.Clock.Now().Truncate(time.Millisecond) }
+
+// change replaces the key's record by what edit makes of a copy of the newest
+// snapshot, in one commit together with further operations, and then shows it.
+// It takes the entry's write lock.
+func (k *Keys) change(ctx context.Context, e *entry, edit func(next *Key) (more []kv.Op, err error)) (*Key, error) {
+	e.write.Lock()
+	defer e.write.Unlock()
+	return k.changeLocked(ctx, e, nil, edit)
+}
+
+// changeLocked is change for callers that hold e.write.
+func (k *Keys) changeLocked(ctx context.Context, e *entry, conds []kv.Cond, edit func(next *Key) ([]kv.Op, error)) (*Key, error) {
+	cur, err := k.fresh(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	next := *cur
+	ops, err := edit(&next)
+	if err != nil {
+		return nil, err
+	}
+	value, err := next.encode()
+	if err != nil {
+		return nil, fmt.Errorf("keys: encode %s: %w", e.id, err)
+	}
+	at := keyKey(e.account, e.id)
+	rev, err := k.commit(ctx, []*entry{e}, append(conds, kv.Cond{Key: at, Mod: e.mod}), append(ops, kv.Op{Key: at, Value: value}))
+	if err != nil {
+		return nil, err
+	}
+	e.mod = rev
+	e.now.Store(&next)
+	return &next, nil
+}
+
+// commit writes, and closes the entries whose memory no longer can be trusted
+// when the outcome is unknown: they stay closed until fresh has re-read them.
+func (k *Keys) commit(ctx context.Context, concerned []*entry, conds []kv.Cond, ops []kv.Op) (kv.Rev, error) {
+	rev, err := k.store.Commit(ctx, conds, ops)
+	if err == nil {
+		return rev, nil
+	}
+	if errors.Is(err, kv.ErrTooLarge) || errors.Is(err, kv.ErrReadOnly) {
+		return 0, fmt.Errorf("keys: commit: %w", err) // nothing was written
+	}
+	// A conflict means that someone else wrote our tables, anything else that we do not know what was written.
+	for _, e := range concerned {
+		if cur := e.now.Load(); cur != nil && !cur.stale {
+			closed := *cur
+			closed.stale = true
+			e.now.Store(&closed)
+		}
+	}
+	for _, e := range concerned {
+		// Mostly the store can be read; if it cannot, whoever needs the key next tries again.
+		if rerr := k.reload(context.WithoutCancel(ctx), e); rerr != nil {
+			k.cfg.Log.Error("keys: key closed until the store can be read", "key", e.id, "error", rerr)
+		}
+	}
+	return 0, fmt.Errorf("keys: commit: %w", err)
+}
+
+// fresh returns the newest snapshot, read again from the store if the memory
+// is not to be trusted. The caller holds e.write.
+func (k *Keys) fresh(ctx context.Context, e *entry) (*Key, error) {
+	cur := e.now.Load()
+	if cur == nil {
+		return nil, missing(k.ARN(e.account, e.id))
+	}
+	if !cur.stale {
+		return cur, nil
+	}
+	if err := k.reload(ctx, e); err != nil {
+		return nil, &Error{Kind: Unavailable, Message: cur.ARN + " is unavailable.", Err: err}
+	}
+	if cur = e.now.Load(); cur == nil {
+		return nil, missing(k.ARN(e.account, e.id))
+	}
+	return cur, nil
+}

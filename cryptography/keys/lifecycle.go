@@ -1,0 +1,212 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/leadglass/leadglass/state/kv"
+)
+
+// Enable lets an Enabled or Disabled key be used.
+func (k *Keys) Enable(ctx context.Context, key *Key) error {
+	return k.move(ctx, key, "EnableKey", func(next *Key) { next.State = StateEnabled })
+}
+
+// Disable forbids every use: no use that starts after Disable returned
+// succeeds.
+func (k *Keys) Disable(ctx context.Context, key *Key) error {
+	return k.move(ctx, key, "DisableKey", func(next *Key) { next.State = StateDisabled })
+}
+
+// ScheduleDeletion stops all use of the key and lets Run destroy it after the
+// waiting period.
+func (k *Keys) ScheduleDeletion(ctx context.Context, key *Key, days int) (deletion time.Time, err error) {
+	if days < MinWindowDays || days > MaxWindowDays {
+		return time.Time{}, refuse(Validation, "PendingWindowInDays must be between %d and %d (inclusive).", MinWindowDays, MaxWindowDays)
+	}
+	deletion = k.now().AddDate(0, 0, days)
+	err = k.move(ctx, key, "ScheduleKeyDeletion", func(next *Key) {
+		next.State, next.DeletionDate = StatePendingDeletion, deletion
+	})
+	return deletion, err
+}
+
+// CancelDeletion saves a key that waits for its end. It is Disabled then.
+func (k *Keys) CancelDeletion(ctx context.Context, key *Key) error {
+	return k.move(ctx, key, "CancelKeyDeletion", func(next *Key) {
+		next.State, next.DeletionDate = StateDisabled, time.Time{}
+	})
+}
+
+// SetDescription replaces the description.
+func (k *Keys) SetDescription(ctx context.Context, key *Key, text string) error {
+	return k.move(ctx, key, "UpdateKeyDescription", func(next *Key) { next.Description = text })
+}
+
+// move is one transition: the state table decides on the newest state, edit
+// makes the next one.
+func (k *Keys) move(ctx context.Context, key *Key, operation string, edit func(next *Key)) error {
+	e := key.entry
+	e.write.Lock()
+	defer e.write.Unlock()
+	next, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
+		if k.over(next) {
+			return nil, missing(next.ARN)
+		}
+		if err := next.State.Permits(operation, next.ARN); err != nil {
+			return nil, err
+		}
+		edit(next)
+		return nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	if next.State == StatePendingDeletion {
+		k.due[next.ID] = next.DeletionDate
+	} else {
+		delete(k.due, next.ID)
+	}
+	k.mu.Unlock()
+	select {
+	case k.wake <- struct{}{}:
+	default: // Run has a wake-up waiting already
+	}
+	return nil
+}
+
+// List gives the ids of an account's keys in order, from after the marker on.
+func (k *Keys) List(ctx context.Context, account, marker string, limit int) (ids []string, next string, err error) {
+	prefix := kv.Table('K').Text(account).Text("key")
+	found, next, err := k.page(ctx, prefix, "keys/"+account, marker, limit, func(key []byte) bool {
+		e, ok := k.entry(lastText(key, prefix))
+		if !ok {
+			return false
+		}
+		now := e.now.Load()
+		return now != nil && !k.over(now)
+	})
+	for _, key := range found {
+		ids = append(ids, lastText(key, prefix))
+	}
+	return ids, next, err
+}
+
+const (
+	retryDestroy = 10 * time.Second // after a failed destruction
+	longestSleep = time.Hour        // a wall clock that is set forward is noticed after this at the latest
+)
+
+// Run destroys keys whose waiting period is over, until ctx ends.
+func (k *Keys) Run(ctx context.Context) error {
+	for {
+		wait := k.destroyDue(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.wake:
+		case <-k.cfg.Clock.After(wait):
+		}
+	}
+}
+
+// destroyDue destroys what is due and says how long to sleep.
+func (k *Keys) destroyDue(ctx context.Context) time.Duration {
+	now, wait := k.cfg.Clock.Now(), longestSleep
+	var ids []string
+	k.mu.Lock()
+	for id, at := range k.due {
+		if left := at.Sub(now); left <= 0 {
+			ids = append(ids, id)
+		} else {
+			wait = min(wait, left)
+		}
+	}
+	k.mu.Unlock()
+	for _, id := range ids {
+		if err := k.destroy(ctx, id); err != nil {
+			if ctx.Err() == nil {
+				k.cfg.Log.Error("keys: destruction of a key failed; it is tried again", "key", id, "error", err)
+			}
+			wait = min(wait, retryDestroy)
+		}
+	}
+	return wait
+}
+
+// destroy ends a key in two steps. The first commit removes the material and
+// the aliases and leaves a tombstone: from then on no backup of the live
+// store opens anything. The second step removes the grants, which may be more
+// than one commit can hold, and the tombstone last, so that a crash in
+// between is finished by the next Open.
+func (k *Keys) destroy(ctx context.Context, id string) error {
+	e, ok := k.entry(id)
+	if !ok {
+		return nil
+	}
+	k.aliasWrite.Lock()
+	defer k.aliasWrite.Unlock()
+	e.write.Lock()
+	defer e.write.Unlock()
+	cur, err := k.fresh(ctx, e)
+	if err != nil {
+		return gone(err)
+	}
+	if !k.over(cur) {
+		return nil // cancelled in the meantime
+	}
+	tomb := *cur
+	tomb.destroyed, tomb.materials, tomb.Description, tomb.Tags = true, nil, "", nil
+	value, err := tomb.encode()
+	if err != nil {
+		return err
+	}
+	at := keyKey(e.account, e.id)
+	ops := []kv.Op{{Key: at, Value: value}}
+	for _, name := range cur.Aliases {
+		ops = append(ops, kv.Op{Key: aliasKV(e.account, name), Delete: true})
+	}
+	if _, err := k.commit(ctx, []*entry{e}, []kv.Cond{{Key: at, Mod: e.mod}}, ops); err != nil {
+		return err
+	}
+	k.forget(e)
+	k.cfg.Log.Info("keys: key destroyed", "key", cur.ARN)
+	if err := k.bury(ctx, &tomb); err != nil {
+		// The key is gone; what is left is rubbish that the next start removes.
+		k.cfg.Log.Warn("keys: grants of a destroyed key remain until the next start", "key", cur.ARN, "error", err)
+	}
+	return nil
+}
+
+// bury removes the grants of a destroyed key and then its tombstone.
+func (k *Keys) bury(ctx context.Context, tomb *Key) error {
+	const perCommit = kv.MaxOps / 4 // a grant is up to three entries
+	start, end := kv.Table('G').Text(tomb.ID).Prefix()
+	for {
+		es, more, _, err := k.store.Scan(ctx, start, end, perCommit, 0, false)
+		if err != nil {
+			return err
+		}
+		var ops []kv.Op
+		for _, en := range es {
+			g, err := k.decodeGrant(en.Value)
+			if err != nil {
+				return err
+			}
+			for _, key := range g.places() {
+				ops = append(ops, kv.Op{Key: key, Delete: true})
+			}
+		}
+		if !more {
+			ops = append(ops, kv.Op{Key: keyKey(tomb.Account, tomb.ID), Delete: true})
+		}
+		if _, err := k.store.Commit(ctx, nil, ops); err != nil {
+			return fmt.Errorf("remove the grants: %w", err)
+		}
+		if !more {
+			return nil
+		}
+	}
+}

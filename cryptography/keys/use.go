@@ -1,0 +1,267 @@
+package keys
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/cryptography/secret"
+)
+
+// A Use is the authorised use of a key: the snapshot on which the decision was
+// made, and how to make it again.
+type Use struct {
+	Key *Key
+	// Again decides once more whether the caller may, on a newer snapshot of the same key. It is asked only when
+	// the key was changed since Key was taken. Nil: a changed key is refused.
+	Again func(now *Key) error
+	// DryRun checks everything and does nothing. A call that would have succeeded is answered by a DryRun refusal.
+	DryRun bool
+	// Event and Request are remembered for GetKeyLastUsage.
+	Event, Request string
+}
+
+// A Usage is the last successful use of a key.
+type Usage struct {
+	Operation      string
+	Time           time.Time
+	Event, Request string
+}
+
+var (
+	errDryRun     = refuse(DryRun, "The request would have succeeded, but the DryRun option is set.")
+	errCiphertext = &Error{Kind: InvalidCiphertext} // without a text, and so without a reason (kms-api section 1)
+	errIncorrect  = refuse(IncorrectKey, "The key ID in the request does not identify a CMK that can perform this operation.")
+)
+
+// check decides whether a use may go on with the snapshot cur: the state of
+// cur, and, if cur is not what the caller was authorised on, the caller's
+// right to it.
+func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
+	if cur == nil || k.over(cur) {
+		return nil, missing(u.Key.ARN)
+	}
+	if cur.stale {
+		return nil, &Error{Kind: Unavailable, Message: cur.ARN + " is unavailable."}
+	}
+	if cur != u.Key {
+		if u.Again == nil {
+			return nil, &Error{Kind: Unavailable, Message: cur.ARN + " was changed during the call."}
+		}
+		if err := u.Again(cur); err != nil {
+			return nil, err
+		}
+	}
+	return cur, cur.State.Permits(operation, cur.ARN)
+}
+
+// hold lets f use the key as it is now, and gives f's result out only if
+// nothing happened meanwhile that forbids it. So a use that overlaps a
+// revocation either was decided before it returned, or fails: revocation must
+// win races. f may have worked in vain; what it made is wiped by the caller.
+func (k *Keys) hold(u Use, operation string, f func(now *Key) error) error {
+	now, err := k.check(u, u.Key.entry.now.Load(), operation)
+	if err != nil {
+		return err
+	}
+	if err := f(now); err != nil {
+		return err
+	}
+	if after := u.Key.entry.now.Load(); after != now {
+		if _, err := k.check(u, after, operation); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// with is hold and what follows a success: the answer to a dry run, or the
+// note that the key was used.
+func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
+	if err := k.hold(u, operation, f); err != nil {
+		return err
+	}
+	if u.DryRun {
+		return errDryRun
+	}
+	k.note(u, operation)
+	return nil
+}
+
+func (k *Keys) note(u Use, operation string) {
+	u.Key.entry.used.Store(&Usage{operation, k.now(), u.Event, u.Request})
+}
+
+// LastUsage is the last successful use of a key since tracking began, nil if
+// there was none. Tracking begins when the key is made or the process starts,
+// whichever is later: uses are not written to the store.
+func (k *Keys) LastUsage(key *Key) (last *Usage, since time.Time) {
+	since = k.opened
+	if key.Created.After(since) {
+		since = key.Created
+	}
+	return key.entry.used.Load(), since
+}
+
+// CheckContext refuses an encryption context that is larger than the boundary
+// takes.
+func CheckContext(encCtx map[string]string) error {
+	n := 0
+	for name, value := range encCtx {
+		n += len(name) + len(value)
+	}
+	if n > MaxContext {
+		return refuse(Validation, "The encryption context exceeds the limit of %d bytes.", MaxContext)
+	}
+	return nil
+}
+
+// Encrypt encrypts up to 4096 bytes under the current material.
+func (k *Keys) Encrypt(ctx context.Context, u Use, plaintext []byte, encCtx map[string]string) (blob []byte, err error) {
+	if err := CheckContext(encCtx); err != nil {
+		return nil, err
+	}
+	err = k.with(u, "Encrypt", func(now *Key) error {
+		if u.DryRun {
+			return nil
+		}
+		b, err := k.cfg.Boundary.Encrypt(ctx, now.current().EKT, plaintext, encCtx)
+		blob = b
+		return k.boundaryError("encrypt", now, err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return blob, nil
+}
+
+// Decrypt opens a ciphertext that one of the key's materials made, with
+// exactly the encryption context that it was made with. The caller owns the
+// plaintext and wipes it. An empty blob with DryRun checks everything else.
+func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[string]string) (plaintext []byte, materialID string, err error) {
+	if err := CheckContext(encCtx); err != nil {
+		return nil, "", err
+	}
+	err = k.with(u, "Decrypt", func(now *Key) error {
+		if u.DryRun && len(blob) == 0 {
+			return nil
+		}
+		m, err := k.materialOf(now, blob)
+		if err != nil {
+			return err
+		}
+		materialID = hex.EncodeToString(m.ID)
+		plaintext, err = k.cfg.Boundary.Decrypt(ctx, m.EKT, blob, encCtx)
+		return k.ciphertextError("decrypt", now, err)
+	})
+	if err != nil {
+		secret.Wipe(plaintext)
+		return nil, "", err
+	}
+	return plaintext, materialID, nil
+}
+
+// materialOf finds the material that a ciphertext names, which must be one of
+// the key's.
+func (k *Keys) materialOf(key *Key, blob []byte) (*material, error) {
+	id, err := hsm.MaterialOf(blob)
+	if err != nil {
+		return nil, errCiphertext
+	}
+	if m := key.material(id); m != nil {
+		return m, nil
+	}
+	// That the ciphertext belongs to another key is said only within one account: nobody learns which material
+	// exists elsewhere.
+	if v, ok := k.byMaterial.Load(id); ok && v.(*entry).account == key.Account {
+		return nil, errIncorrect
+	}
+	return nil, errCiphertext
+}
+
+// ReEncrypt opens a ciphertext under one key and makes one under another,
+// inside the boundary. An empty blob with DryRun checks everything else.
+func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx, toCtx map[string]string) (newBlob []byte, fromMaterial, toMaterial string, err error) {
+	for _, c := range []map[string]string{fromCtx, toCtx} {
+		if err := CheckContext(c); err != nil {
+			return nil, "", "", err
+		}
+	}
+	err = k.with(from, "ReEncrypt", func(src *Key) error {
+		return k.hold(to, "ReEncrypt", func(dst *Key) error {
+			if from.DryRun && len(blob) == 0 {
+				return nil
+			}
+			m, err := k.materialOf(src, blob)
+			if err != nil {
+				return err
+			}
+			fromMaterial, toMaterial = hex.EncodeToString(m.ID), dst.MaterialID
+			newBlob, err = k.cfg.Boundary.ReEncrypt(ctx, m.EKT, blob, fromCtx, dst.current().EKT, toCtx)
+			return k.ciphertextError("re-encrypt", src, err)
+		})
+	})
+	if err != nil {
+		return nil, "", "", err
+	}
+	k.note(to, "ReEncrypt")
+	return newBlob, fromMaterial, toMaterial, nil
+}
+
+// GenerateDataKey makes n random bytes inside the boundary and gives them
+// encrypted, and also in the clear if withPlaintext; the caller wipes these.
+func (k *Keys) GenerateDataKey(ctx context.Context, u Use, n int, encCtx map[string]string, withPlaintext bool) (plaintext, blob []byte, materialID string, err error) {
+	if err := CheckContext(encCtx); err != nil {
+		return nil, nil, "", err
+	}
+	operation := "GenerateDataKeyWithoutPlaintext"
+	if withPlaintext {
+		operation = "GenerateDataKey"
+	}
+	err = k.with(u, operation, func(now *Key) error {
+		if u.DryRun {
+			return nil
+		}
+		materialID = now.MaterialID
+		var err error
+		plaintext, blob, err = k.cfg.Boundary.GenerateDataKey(ctx, now.current().EKT, n, encCtx, withPlaintext)
+		return k.boundaryError("generate a data key", now, err)
+	})
+	if err != nil {
+		secret.Wipe(plaintext)
+		return nil, nil, "", err
+	}
+	return plaintext, blob, materialID, nil
+}
+
+// Random gives n random bytes of the boundary.
+func (k *Keys) Random(ctx context.Context, n int) ([]byte, error) {
+	b, err := k.cfg.Boundary.Random(ctx, n)
+	if err != nil {
+		return nil, fmt.Errorf("keys: random: %w", err)
+	}
+	return b, nil
+}
+
+// boundaryError is what a failure of the boundary means to a caller.
+func (k *Keys) boundaryError(what string, key *Key, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, hsm.ErrBusy), errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):
+		return &Error{Kind: Unavailable, Message: key.ARN + " is unavailable.", Err: err}
+	}
+	return fmt.Errorf("keys: %s with %s: %w", what, key.ID, err)
+}
+
+// ciphertextError is boundaryError where a ciphertext came in: whatever is
+// wrong with that gets one answer, so that there is no oracle.
+func (k *Keys) ciphertextError(what string, key *Key, err error) error {
+	if errors.Is(err, hsm.ErrAuthFailed) || errors.Is(err, hsm.ErrBadRequest) {
+		return errCiphertext
+	}
+	return k.boundaryError(what, key, err)
+}

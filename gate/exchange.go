@@ -1,0 +1,91 @@
+package gate
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+
+	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/identity/authz"
+	"github.com/leadglass/leadglass/identity/sessions"
+	"github.com/leadglass/leadglass/identity/sigv4"
+	"github.com/leadglass/leadglass/operation"
+	"github.com/leadglass/leadglass/wire"
+)
+
+// An exchange is one request and its answer on their way through the stages.
+// One goroutine owns it.
+type exchange struct {
+	gate   *Gate
+	w      http.ResponseWriter
+	r      *http.Request
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	request  wire.Request
+	service  *wire.Service
+	protocol wire.Protocol
+	op       *operation.Operation
+	call     *operation.Call
+	caller   *sessions.Caller // nil until authenticated, and for unsigned operations
+
+	in, out any
+	asks    []operation.Ask
+	common  authz.Keys // condition keys of the call and the caller
+
+	// What the policy engine said of the ask that decided: the refused one, else the last.
+	decision authz.Decision
+	decided  *operation.Ask
+	trace    authz.Trace
+
+	fault   *wire.Fault // nil: success
+	receipt string
+}
+
+// accept is stage 1: ids, deadline, where the call came from.
+func (g *Gate) accept(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{gate: g, w: w, r: r, call: &operation.Call{
+		RequestID: id.UUID(), EventID: id.UUID(),
+		Time: g.Clock.Now(), Region: g.Region,
+		SourceIP: sourceIP(r), UserAgent: r.UserAgent(), Secure: r.TLS != nil,
+	}}
+	x.request = wire.Request{Method: r.Method, RawPath: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Host: r.Host, Header: r.Header}
+	ctx, cancel := context.WithTimeout(r.Context(), Deadline)
+	x.ctx, x.cancel = operation.WithCall(ctx, x.call), cancel
+	return x
+}
+
+// sourceIP is the peer's address. Forwarding headers are not believed: there
+// is no trusted proxy in front.
+func sourceIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	if i := strings.IndexByte(host, '%'); i >= 0 {
+		host = host[:i] // an IPv6 zone is the machine's own business
+	}
+	return host
+}
+
+// signed is the request as package sigv4 looks at it.
+func (x *exchange) signed() *sigv4.Request {
+	return &sigv4.Request{
+		Method: x.r.Method, Target: x.r.RequestURI, Host: x.r.Host, Header: x.r.Header, ContentLength: x.r.ContentLength,
+	}
+}
+
+// name of the operation for a log line.
+func (x *exchange) name() string {
+	if x.op == nil {
+		return "unknown"
+	}
+	return x.op.Info.Action()
+}
+
+func stack() string {
+	b := make([]byte, 8<<10)
+	return string(b[:runtime.Stack(b, false)])
+}

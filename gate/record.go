@@ -1,0 +1,225 @@
+package gate
+
+import (
+	"context"
+	"crypto/tls"
+	"strings"
+
+	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/evidence/log"
+	"github.com/leadglass/leadglass/evidence/record"
+	"github.com/leadglass/leadglass/identity/authz"
+	"github.com/leadglass/leadglass/wire"
+)
+
+// recorded says whether the exchange leaves a record: everything does that got
+// as far as naming a service, refusals among them.
+func (x *exchange) recorded() bool { return x.service != nil }
+
+// record is stage 10. The record is made from the typed input, so a member
+// without a tag cannot leak by being new (I-9); it goes to the caller's
+// account, and a copy to the account that owns the resource when a call across
+// accounts succeeded. A refused one stays with the caller: the other account
+// must not be flooded by strangers' attempts (audit-log section 3.1).
+func (x *exchange) record() error {
+	r := x.build()
+	var own, copied log.Event
+	owner := x.foreignOwner()
+	if owner != "" {
+		r.SharedEventID = id.UUID()
+		copied = x.event(r.OwnerCopy(owner, id.UUID(), r.SharedEventID), record.CrossAccount)
+	}
+	own = x.event(r, 0)
+	// The client may be gone; what was done is recorded all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), AuditDeadline)
+	defer cancel()
+	var receipt log.Receipt
+	if owner == "" {
+		var err error
+		if receipt, err = x.gate.Recorder.Append(ctx, own); err != nil {
+			return err
+		}
+	} else {
+		receipts, err := x.gate.Recorder.AppendAll(ctx, []log.Event{own, copied})
+		if err != nil {
+			return err
+		}
+		receipt = receipts[0]
+	}
+	x.receipt = receipt.String()
+	return nil
+}
+
+// event is the record as the log takes it.
+func (x *exchange) event(r *record.Record, flags record.Flags) log.Event {
+	if r.Failed() {
+		flags |= record.Failure
+	}
+	kind := record.APIEvent
+	if x.op != nil && x.op.Operator {
+		kind = record.Operator
+	}
+	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: r.AppendJSON(nil)}
+}
+
+// foreignOwner is the account, other than the caller's, whose resource a
+// successful call used.
+func (x *exchange) foreignOwner() string {
+	if x.fault != nil || x.caller == nil {
+		return ""
+	}
+	for i := range x.asks {
+		if o := x.asks[i].Owner; o != "" && o != x.call.Account {
+			return o
+		}
+	}
+	return ""
+}
+
+func (x *exchange) build() *record.Record {
+	call := x.call
+	r := &record.Record{
+		UserIdentity:    x.identity(),
+		EventTime:       x.gate.Clock.Now(),
+		EventSource:     x.service.EventSource,
+		EventName:       x.eventName(),
+		AWSRegion:       call.Region,
+		SourceIPAddress: call.SourceIP,
+		UserAgent:       call.UserAgent,
+		RequestID:       call.RequestID,
+		EventID:         call.EventID,
+		EventType:       record.TypeAPICall,
+		APIVersion:      x.service.Version,
+		ManagementEvent: true,
+		EventCategory:   record.CategoryManagement,
+		TLS:             tlsDetails(x.r.TLS, x.r.Host),
+	}
+	r.RecipientAccountID = call.Account
+	if r.RecipientAccountID == "" {
+		r.RecipientAccountID = x.gate.Operator
+	}
+	if x.op != nil {
+		r.ReadOnly = x.op.Info.ReadOnly
+		if x.fault == nil || x.asks != nil || x.op.Free {
+			// Only what was decoded and validated is recorded; a body that was not is nobody's parameters.
+			r.RequestParameters = wire.Parameters(x.op.Info, x.in, nil)
+		}
+		if x.fault == nil && !r.ReadOnly && x.out != nil {
+			r.ResponseElements = wire.Parameters(x.op.Info, x.out, nil)
+		}
+	}
+	if x.fault != nil {
+		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
+	}
+	r.Resources = x.resources()
+	if x.decided != nil {
+		// Which statements decided, and why, so that a refusal can be explained later.
+		r.Leadglass = &record.Extension{Decision: x.trace.AppendJSON(nil, x.decision)}
+	}
+	return r
+}
+
+func (x *exchange) eventName() string {
+	if x.op != nil {
+		return x.op.Info.Name
+	}
+	if info, err := x.gate.Router.Operation(x.service, &x.request); err == nil {
+		return info.Name
+	}
+	return "Unknown"
+}
+
+// identity is the userIdentity element (audit-log section 3.1).
+func (x *exchange) identity() record.UserIdentity {
+	c := x.caller
+	if c == nil {
+		return record.UserIdentity{Type: record.UnknownIdentity}
+	}
+	u := record.UserIdentity{PrincipalID: c.PrincipalID, ARN: c.Principal.ARN, AccountID: c.Principal.Account, AccessKeyID: c.AccessKeyID, UserName: c.UserName}
+	switch c.Principal.Type {
+	case authz.User:
+		u.Type = record.IAMUser
+	case authz.AssumedRole:
+		u.Type = record.AssumedRole
+	case authz.FederatedUser:
+		u.Type = record.FederatedUser
+	case authz.Root:
+		u.Type = record.Root
+	case authz.WebIdentity:
+		u.Type = record.WebIdentityUser
+	case authz.Service:
+		u.Type = record.AWSService
+	default:
+		u.Type = record.UnknownIdentity
+	}
+	if !c.Issued.IsZero() {
+		u.Session = &record.SessionContext{CreationDate: c.Issued, MFAAuthenticated: c.MFA, SourceIdentity: c.SourceIdentity}
+		if i := c.Issuer; i != nil {
+			u.Session.Issuer = &record.SessionIssuer{Type: i.Type, PrincipalID: i.PrincipalID, ARN: i.ARN, AccountID: i.AccountID, UserName: i.UserName}
+		}
+	}
+	return u
+}
+
+func (x *exchange) resources() []record.Resource {
+	var out []record.Resource
+	add := func(account, kind, name string) {
+		for i := range out {
+			if out[i].ARN == name {
+				return
+			}
+		}
+		out = append(out, record.Resource{AccountID: account, Type: kind, ARN: name})
+	}
+	for i := range x.asks {
+		if a := &x.asks[i]; strings.HasPrefix(a.Resource, "arn:") {
+			add(a.Owner, resourceType(a.Resource), a.Resource)
+		}
+	}
+	for _, t := range x.call.Touched() {
+		add(t.Account, t.Type, t.ARN)
+	}
+	return out
+}
+
+// resourceType is the CloudFormation name of what an ARN names.
+func resourceType(a string) string {
+	p := strings.SplitN(a, ":", 6)
+	if len(p) < 6 {
+		return ""
+	}
+	kind, _, _ := strings.Cut(p[5], "/")
+	switch p[2] + ":" + kind {
+	case "kms:key":
+		return "AWS::KMS::Key"
+	case "kms:alias":
+		return "AWS::KMS::Alias"
+	case "iam:user":
+		return "AWS::IAM::User"
+	case "iam:role":
+		return "AWS::IAM::Role"
+	case "iam:group":
+		return "AWS::IAM::Group"
+	case "iam:policy":
+		return "AWS::IAM::ManagedPolicy"
+	case "leadglass:account":
+		return "Leadglass::Account"
+	case "leadglass:audit-log":
+		return "Leadglass::AuditLog"
+	}
+	return ""
+}
+
+func tlsDetails(s *tls.ConnectionState, host string) *record.TLSDetails {
+	if s == nil {
+		return nil
+	}
+	d := &record.TLSDetails{CipherSuite: tls.CipherSuiteName(s.CipherSuite), ClientHost: host, KeyExchange: s.CurveID.String()}
+	switch s.Version {
+	case tls.VersionTLS13:
+		d.Version = "TLSv1.3"
+	case tls.VersionTLS12:
+		d.Version = "TLSv1.2"
+	}
+	return d
+}

@@ -1,0 +1,212 @@
+package gate
+
+import (
+	"crypto/sha256"
+	"errors"
+	"io"
+	"strconv"
+
+	"github.com/leadglass/leadglass/identity/authz"
+	"github.com/leadglass/leadglass/identity/sessions"
+	"github.com/leadglass/leadglass/identity/sigv4"
+	"github.com/leadglass/leadglass/operation"
+	"github.com/leadglass/leadglass/wire"
+)
+
+// route is stage 2: which service and protocol the request means, from its
+// headers and its query alone. Only an unsigned form names its service in its
+// body; then the body is read first.
+func (x *exchange) route() (err error) {
+	x.service, x.protocol, err = x.gate.Router.Service(&x.request)
+	if !errors.Is(err, wire.ErrNeedBody) {
+		return err
+	}
+	if err := x.read(); err != nil {
+		return err
+	}
+	x.service, x.protocol, err = x.gate.Router.Service(&x.request)
+	return err
+}
+
+// read is stage 3: the whole body, up to the protocol's limit.
+func (x *exchange) read() error {
+	if x.request.Body != nil {
+		return nil
+	}
+	limit := x.protocol.BodyLimit()
+	if x.r.ContentLength > limit {
+		// What follows on this connection is the rest of a body that nobody will read.
+		x.w.Header().Set("Connection", "close")
+		return x.commonFault(wire.TooLarge, "")
+	}
+	body := []byte{}
+	if n := x.r.ContentLength; n > 0 {
+		body = make([]byte, n)
+		if _, err := io.ReadFull(x.r.Body, body); err != nil {
+			return x.commonFault(wire.Unreadable, "The request body is incomplete.")
+		}
+	} else if n < 0 {
+		var err error
+		if body, err = io.ReadAll(io.LimitReader(x.r.Body, limit+1)); err != nil {
+			return x.commonFault(wire.Unreadable, "The request body is incomplete.")
+		}
+		if int64(len(body)) > limit {
+			x.w.Header().Set("Connection", "close")
+			return x.commonFault(wire.TooLarge, "")
+		}
+	}
+	x.request.Body = body
+	return nil
+}
+
+// authenticate is stage 4: the signature, and whose it is. Only an operation
+// that its table marks unsigned goes on without one.
+func (x *exchange) authenticate() error {
+	g := x.gate
+	r := x.signed()
+	if sigv4.Unauthenticated(r) {
+		// The routing facts may be looked at before there is a signature (section 3.1), the rest of the body not.
+		if info, err := g.Router.Operation(x.service, &x.request); err == nil {
+			if op := g.table[info]; op != nil && op.Unsigned {
+				return nil
+			}
+		}
+		return sigv4.Refuse(sigv4.NoCredentials)
+	}
+	p, err := sigv4.Parse(r)
+	if err != nil {
+		return err
+	}
+	if err := p.CheckScope(x.call.Time, x.scopes(), x.service.SigningName); err != nil {
+		return err
+	}
+	body := sha256.Sum256(x.request.Body)
+	var room [1024]byte
+	stringToSign, digest, err := p.StringToSign(r, &body, room[:0])
+	if err != nil {
+		return err
+	}
+	caller, err := g.Authenticator.Authenticate(x.ctx, p, stringToSign, digest)
+	if err != nil {
+		return err
+	}
+	x.setCaller(caller)
+	return nil
+}
+
+// scopes are the regions that a credential scope may name. Global services
+// take us-east-1 wherever the deployment is.
+func (x *exchange) scopes() []string {
+	if x.service.Global && x.gate.Region != "us-east-1" {
+		return append(x.gate.regions[:1:1], "us-east-1")
+	}
+	return x.gate.regions
+}
+
+func (x *exchange) setCaller(c *sessions.Caller) {
+	x.caller = c
+	call := x.call
+	call.Account, call.Principal, call.PrincipalID = c.Principal.Account, c.Principal, c.PrincipalID
+	call.AccessKeyID, call.UserName, call.SessionName = c.AccessKeyID, c.UserName, c.SessionName
+	call.Issued, call.Depth, call.MFA = c.Issued, c.Depth, c.MFA
+	call.Session = c
+	x.commonKeys()
+	call.Evaluate = func(a operation.Ask) operation.Decision {
+		x.common.Set("aws:ResourceAccount", a.Owner)
+		return authz.Decide(&authz.Request{Principal: &c.Principal, Policies: c.Policies, Ask: &a, Common: &x.common}, nil)
+	}
+}
+
+// commonKeys sets the condition keys of the call (policy-evaluation section
+// 7) beside those of the caller.
+func (x *exchange) commonKeys() {
+	k, call := &x.common, x.call
+	k.Reset()
+	for name, values := range x.caller.Keys.All() {
+		k.Set(name, values...)
+	}
+	k.Set("aws:CurrentTime", call.Time.Format("2006-01-02T15:04:05Z"))
+	k.Set("aws:EpochTime", strconv.FormatInt(call.Time.Unix(), 10))
+	k.Set("aws:RequestedRegion", call.Region)
+	k.Set("aws:SecureTransport", strconv.FormatBool(call.Secure))
+	k.Set("aws:SourceIp", call.SourceIP)
+	k.Set("aws:UserAgent", call.UserAgent)
+	k.Set("aws:ViaAWSService", "false")
+}
+
+// decode is stage 5: the operation, and its input. It comes after the
+// signature: nothing of a stranger's body is decoded (I-8).
+func (x *exchange) decode() error {
+	info, err := x.gate.Router.Operation(x.service, &x.request)
+	if err != nil {
+		return err
+	}
+	x.op = x.gate.table[info]
+	if x.op == nil {
+		return x.commonFault(wire.UnknownOperation, "The operation "+info.Name+" is not served by this deployment.")
+	}
+	x.in = x.op.NewInput()
+	return wire.Decode(info, x.protocol, &x.request, x.in)
+}
+
+// validate is stage 6: the shape of the input.
+func (x *exchange) validate() error { return wire.Validate(x.op.Info, &x.request, x.in) }
+
+// target is stage 7: the service says which questions must be answered.
+func (x *exchange) target() error {
+	if x.op.Operator && x.call.Account != x.gate.Operator {
+		// Answered as any refusal: a customer learns nothing of the operator's operations (I-13).
+		return &operation.Denied{Ask: operation.Ask{Action: x.op.Info.Action(), Resource: "*", Owner: x.gate.Operator}}
+	}
+	if x.op.Target == nil {
+		return nil
+	}
+	asks, err := x.op.Target(x.ctx, x.in)
+	if err != nil {
+		return err
+	}
+	if len(asks) == 0 {
+		return errors.New("gate: target asked nothing")
+	}
+	x.asks = asks
+	return nil
+}
+
+// authorize is stage 8: every ask must be allowed (I-1).
+func (x *exchange) authorize() error {
+	if x.op.Free {
+		return nil
+	}
+	if x.caller == nil {
+		return sigv4.Refuse(sigv4.NoCredentials)
+	}
+	for i := range x.asks {
+		a := &x.asks[i]
+		x.decided = a
+		if why := x.caller.Restricted(a.Action); why != "" {
+			return &operation.Denied{Ask: *a}
+		}
+		x.trace.Reset()
+		x.common.Set("aws:ResourceAccount", a.Owner)
+		x.decision = authz.Decide(&authz.Request{Principal: &x.caller.Principal, Policies: x.caller.Policies, Ask: a, Common: &x.common}, &x.trace)
+		if !x.decision.Allowed {
+			return refused{}
+		}
+	}
+	return nil
+}
+
+// refused is authorize's error; what was refused is in the exchange.
+type refused struct{}
+
+func (refused) Error() string { return "gate: not authorized" }
+
+// serve is stage 9: the handler.
+func (x *exchange) serve() error {
+	out, err := x.op.Serve(x.ctx, x.in)
+	if err != nil {
+		return err
+	}
+	x.out = out
+	return nil
+}

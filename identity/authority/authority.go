@@ -1,0 +1,17 @@
+// Package authority is the host's side of the identity authority: the process
+// that alone holds the secrets of access keys and the keys that make sessions
+// (sigv4 section 9, sts-and-fas section 4).
+//
+// Start starts the locked-down child and returns a Process; Process.Client is
+// what everyone else uses. A long-term secret exists outside the authority
+// twice: with its customer, and as the sealed record that NewSecret returns
+// and the directory keeps. The secret of a session exists only with its
+// holder: the authority derives it from the session token.
+//
+// The default is witness mode: a host sends the string to sign and the
+// signature, and learns whether they belong together, but never a key that
+// could sign for a customer.
+//
+// Not done here: who may have which session (identity/sessions), where sealed
+// records are kept (identity/directory), parsing requests (identity/sigv4).
+package authority

@@ -1,0 +1,258 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/identity/authority/message"
+)
+
+// Errors of a call.
+var (
+	ErrBadRequest  = errors.New("authority: bad request")
+	ErrSignature   = errors.New("authority: the signature does not match")
+	ErrToken       = errors.New("authority: the security token is invalid")
+	ErrExpired     = errors.New("authority: expired")
+	ErrRevoked     = errors.New("authority: revoked")
+	ErrTooLarge    = errors.New("authority: the session's policies and tags do not fit into a token")
+	ErrDenied      = errors.New("authority: denied")
+	ErrInternal    = errors.New("authority: internal error")
+	ErrUnavailable = errors.New("authority: unavailable")
+)
+
+// Claims are what a session token says.
+type Claims = message.Claims
+
+// Types of sessions.
+const (
+	AssumedRole  = message.AssumedRole
+	SessionToken = message.SessionToken
+	Federated    = message.Federated
+)
+
+// A Revocation ends sessions before they expire. Exactly one of its first four
+// fields is set. All but a session's own are cut at an instant: what was
+// issued later is not touched.
+type Revocation = message.Revocation
+
+// Status is what the authority says of itself.
+type Status = message.Status
+
+// Request is one signed request to be witnessed.
+type Request struct {
+	AccessKeyID     string
+	Sealed          []byte   // the credential's sealed record; nil for a session or an unknown id
+	StringToSign    []byte   // exact bytes
+	Signature       [32]byte // HMAC-SHA256
+	CanonicalDigest [32]byte // SHA-256 of the canonical request, the last line of StringToSign
+	SessionToken    string   // empty for a long-term credential
+}
+
+// SigningKey is what key mode hands out.
+type SigningKey struct {
+	Key      *secret.Bytes // kSigning of one day, region and service; 32 bytes
+	Claims   *Claims       // nil for a long-term credential
+	NotAfter time.Time
+}
+
+// A Client asks one authority. It is safe for concurrent use; calls are
+// pipelined over one connection.
+type Client struct {
+	link *link.Client
+}
+
+// NewClient returns a client over an established link.
+func NewClient(l *link.Client) *Client { return &Client{link: l} }
+
+// call sends one operation and lets take copy out of the result, whose memory
+// is wiped when take returns.
+func (c *Client) call(ctx context.Context, op uint64, p *message.Params, take func(*message.Result) error) error {
+	err := c.link.Call(ctx, op, nil, p.Append, func(body []byte) error {
+		var r message.Result
+		if err := r.Parse(body); err != nil {
+			return err
+		}
+		if take == nil {
+			return nil
+		}
+		return take(&r)
+	})
+	return translate(err)
+}
+
+func translate(err error) error {
+	if err == nil {
+		return nil
+	}
+	if s, ok := errors.AsType[link.Status](err); ok {
+		switch s {
+		case link.StatusBadRequest:
+			return ErrBadRequest
+		case link.StatusDenied:
+			return ErrDenied
+		case link.StatusBusy, link.StatusStale:
+			return ErrUnavailable
+		case message.StatusSignature:
+			return ErrSignature
+		case message.StatusToken:
+			return ErrToken
+		case message.StatusExpired:
+			return ErrExpired
+		case message.StatusRevoked:
+			return ErrRevoked
+		case message.StatusTooLarge:
+			return ErrTooLarge
+		}
+		return ErrInternal
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if errors.Is(err, link.ErrTooLarge) {
+		return ErrBadRequest
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// keep copies a secret out of an answer into memory that is not paged or
+// dumped. The answer itself is wiped by the link.
+func keep(b []byte) (*secret.Bytes, error) {
+	s, err := secret.New(len(b))
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Use(func(own []byte) error { copy(own, b); return nil })
+}
+
+// NewSecret makes the secret of a new long-term access key. sealed is the
+// record that the directory keeps; sec, 40 characters, is for the customer
+// and is shown once. The id must carry the account (base/id).
+func (c *Client) NewSecret(ctx context.Context, account, akid string) (sealed []byte, sec *secret.Bytes, err error) {
+	p := message.Params{AccessKeyID: akid, Account: account}
+	err = c.call(ctx, message.OpNewSecret, &p, func(r *message.Result) error {
+		sealed = append([]byte(nil), r.Sealed...)
+		var err error
+		sec, err = keep(r.Secret)
+		return err
+	})
+	return sealed, sec, err
+}
+
+// Witness checks a signature. It answers nil claims for a long-term
+// credential and the claims of the token for a session. ErrSignature says no
+// more than that id, key and signature do not belong together: an unknown id
+// (no Sealed, no SessionToken) fails so after the same work.
+func (c *Client) Witness(ctx context.Context, q Request) (claims *Claims, err error) {
+	p := message.Params{
+		AccessKeyID: q.AccessKeyID, Sealed: q.Sealed, StringToSign: q.StringToSign, Signature: q.Signature[:],
+		Digest: q.CanonicalDigest[:], Token: []byte(q.SessionToken),
+	}
+	err = c.call(ctx, message.OpWitness, &p, func(r *message.Result) error {
+		if q.SessionToken == "" {
+			return nil
+		}
+		claims = new(Claims)
+		return claims.Decode(r.Claims)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// SigningKey is key mode: it hands out the key that signs for one day, region
+// and service. Each issue is an event for the audit log, which the caller
+// writes. Exactly one of sealed and token is given.
+func (c *Client) SigningKey(ctx context.Context, akid string, sealed []byte, token, date, region, service string) (k SigningKey, err error) {
+	p := message.Params{AccessKeyID: akid, Sealed: sealed, Token: []byte(token), Date: date, Region: region, Service: service}
+	err = c.call(ctx, message.OpSigningKey, &p, func(r *message.Result) error {
+		if token != "" {
+			k.Claims = new(Claims)
+			if err := k.Claims.Decode(r.Claims); err != nil {
+				return err
+			}
+		}
+		k.NotAfter = time.UnixMilli(int64(r.NotAfter)).UTC()
+		var err error
+		k.Key, err = keep(r.Key)
+		return err
+	})
+	if err != nil {
+		return SigningKey{}, err
+	}
+	return k, nil
+}
+
+// IssueSession makes session credentials. The authority sets the session id
+// and the time of issue. The token has at most 4096 characters, else it is
+// ErrTooLarge.
+func (c *Client) IssueSession(ctx context.Context, claims Claims) (akid string, sec *secret.Bytes, token string, err error) {
+	encoded, err := claims.Encode()
+	if err != nil {
+		return "", nil, "", ErrBadRequest
+	}
+	err = c.call(ctx, message.OpIssueSession, &message.Params{Claims: encoded}, func(r *message.Result) error {
+		akid, token = string(r.AccessKeyID), string(r.Token)
+		var err error
+		sec, err = keep(r.Secret)
+		return err
+	})
+	if err != nil {
+		return "", nil, "", err
+	}
+	return akid, sec, token, nil
+}
+
+// SealMessage seals the details of a refusal for DecodeAuthorizationMessage.
+func (c *Client) SealMessage(ctx context.Context, account string, plain []byte) (sealed string, err error) {
+	p := message.Params{Account: account, Message: plain}
+	err = c.call(ctx, message.OpSealMessage, &p, func(r *message.Result) error { sealed = string(r.Message); return nil })
+	return sealed, err
+}
+
+// OpenMessage opens what SealMessage sealed for the same account less than 24
+// hours ago; ErrToken if there is no such thing, ErrExpired if it is older.
+func (c *Client) OpenMessage(ctx context.Context, account, sealed string) (plain []byte, err error) {
+	p := message.Params{Account: account, Message: []byte(sealed)}
+	err = c.call(ctx, message.OpOpenMessage, &p, func(r *message.Result) error {
+		plain = append([]byte(nil), r.Message...)
+		return nil
+	})
+	return plain, err
+}
+
+// Revoke ends sessions. When it returns, the revocation is durable and no
+// later Witness accepts what it names.
+func (c *Client) Revoke(ctx context.Context, r Revocation) (epoch uint64, err error) {
+	encoded, err := message.EncodeRevocations([]Revocation{r})
+	if err != nil {
+		return 0, ErrBadRequest
+	}
+	err = c.call(ctx, message.OpRevoke, &message.Params{Revocation: encoded}, func(r *message.Result) error {
+		epoch = r.Epoch
+		return nil
+	})
+	return epoch, err
+}
+
+// Revocations lists the revocations in force with an epoch above since, in
+// order, as far as one answer holds, and the newest epoch of all.
+func (c *Client) Revocations(ctx context.Context, since uint64) (list []Revocation, epoch uint64, err error) {
+	err = c.call(ctx, message.OpRevocations, &message.Params{Since: since}, func(r *message.Result) error {
+		epoch = r.Epoch
+		var err error
+		list, err = message.DecodeRevocations(r.Revocations)
+		return err
+	})
+	return list, epoch, err
+}
+
+// Status asks the authority about itself.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	err = c.call(ctx, message.OpStatus, &message.Params{}, func(r *message.Result) error { return s.Decode(r.Status) })
+	return s, err
+}

@@ -1,0 +1,239 @@
+// Package message is what a host and the identity authority say to each
+// other: operation numbers, parameters, results, and the claims of a session
+// (sts-and-fas section 4).
+//
+// As between host and HSM, the parameters of all operations are one map with
+// integer keys of which an operation uses its own, and so are the results.
+// Secrets are byte strings that are read where they lie.
+package message
+
+import "github.com/leadglass/leadglass/cryptography/hsm/link"
+
+// Operations.
+const (
+	OpOpen         = 1 // supervisor only: fetch the sealing key from the HSM
+	OpNewSecret    = 2
+	OpWitness      = 3
+	OpSigningKey   = 4
+	OpIssueSession = 5
+	OpSealMessage  = 6
+	OpOpenMessage  = 7
+	OpRevoke       = 8
+	OpStatus       = 9
+	OpRevocations  = 10
+)
+
+// Statuses beyond those of package link.
+const (
+	StatusSignature = 32
+	StatusToken     = 33
+	StatusExpired   = 34
+	StatusRevoked   = 35
+	StatusTooLarge  = 36 // the session token would be too long
+)
+
+// MaxToken is the longest session token, in characters.
+const MaxToken = 4096
+
+// SecretLen is the length of a secret access key: base64 of 30 random bytes.
+const SecretLen = 40
+
+// Params are the parameters of any operation. Empty fields are not sent.
+type Params struct {
+	AccessKeyID  string // 1
+	Account      string // 2
+	Sealed       []byte // 3: a credential's sealed record
+	StringToSign []byte // 4
+	Signature    []byte // 5
+	Digest       []byte // 6: SHA-256 of the canonical request
+	Token        []byte // 7: session token as the client sent it
+	Claims       []byte // 8: encoded Claims
+	Date         string // 9: YYYYMMDD
+	Region       string // 10
+	Service      string // 11
+	Message      []byte // 12
+	Revocation   []byte // 13: encoded Revocation
+	Since        uint64 // 14: epoch
+}
+
+// Result is the result of any operation. Empty fields are not sent.
+type Result struct {
+	Sealed      []byte // 1
+	Secret      []byte // 2: a new secret access key, 40 characters
+	Token       []byte // 3
+	Claims      []byte // 4
+	Key         []byte // 5: kSigning of one day, region and service
+	Message     []byte // 6
+	AccessKeyID []byte // 7
+	Revocations []byte // 8: encoded []Revocation
+	Status      []byte // 9: encoded Status
+	NotAfter    uint64 // 10: ms since 1970
+	Epoch       uint64 // 11
+}
+
+func (p *Params) fields() (texts [5]*string, bytes [8]*[]byte) {
+	return [5]*string{&p.AccessKeyID, &p.Account, &p.Date, &p.Region, &p.Service},
+		[8]*[]byte{&p.Sealed, &p.StringToSign, &p.Signature, &p.Digest, &p.Token, &p.Claims, &p.Message, &p.Revocation}
+}
+
+// Append appends the encoded parameters to b.
+func (p *Params) Append(b []byte) []byte {
+	n := 0
+	texts, bytes := p.fields()
+	for _, t := range texts {
+		if *t != "" {
+			n++
+		}
+	}
+	for _, s := range bytes {
+		if len(*s) > 0 {
+			n++
+		}
+	}
+	if p.Since > 0 {
+		n++
+	}
+	b = link.AppendMap(b, n)
+	b = appendText(b, 1, p.AccessKeyID)
+	b = appendText(b, 2, p.Account)
+	b = appendBytes(b, 3, p.Sealed)
+	b = appendBytes(b, 4, p.StringToSign)
+	b = appendBytes(b, 5, p.Signature)
+	b = appendBytes(b, 6, p.Digest)
+	b = appendBytes(b, 7, p.Token)
+	b = appendBytes(b, 8, p.Claims)
+	b = appendText(b, 9, p.Date)
+	b = appendText(b, 10, p.Region)
+	b = appendText(b, 11, p.Service)
+	b = appendBytes(b, 12, p.Message)
+	b = appendBytes(b, 13, p.Revocation)
+	return appendUint(b, 14, p.Since)
+}
+
+// Parse reads parameters. The byte fields point into b.
+func (p *Params) Parse(b []byte) error {
+	*p = Params{}
+	r := link.NewReader(b)
+	last := uint64(0)
+	for n := r.Map(); n > 0 && !r.Failed(); n-- {
+		last = r.Key(last)
+		switch last {
+		case 1:
+			p.AccessKeyID = r.Text()
+		case 2:
+			p.Account = r.Text()
+		case 3:
+			p.Sealed = r.Bytes()
+		case 4:
+			p.StringToSign = r.Bytes()
+		case 5:
+			p.Signature = r.Bytes()
+		case 6:
+			p.Digest = r.Bytes()
+		case 7:
+			p.Token = r.Bytes()
+		case 8:
+			p.Claims = r.Bytes()
+		case 9:
+			p.Date = r.Text()
+		case 10:
+			p.Region = r.Text()
+		case 11:
+			p.Service = r.Text()
+		case 12:
+			p.Message = r.Bytes()
+		case 13:
+			p.Revocation = r.Bytes()
+		case 14:
+			p.Since = r.Uint()
+		default:
+			r.Fail() // a parameter that is not understood must not be ignored
+		}
+	}
+	return r.Done()
+}
+
+func (s *Result) bytes() [9]*[]byte {
+	return [9]*[]byte{&s.Sealed, &s.Secret, &s.Token, &s.Claims, &s.Key, &s.Message, &s.AccessKeyID, &s.Revocations, &s.Status}
+}
+
+// Append appends the encoded result to b.
+func (s *Result) Append(b []byte) []byte {
+	n := 0
+	for _, v := range s.bytes() {
+		if len(*v) > 0 {
+			n++
+		}
+	}
+	if s.NotAfter > 0 {
+		n++
+	}
+	if s.Epoch > 0 {
+		n++
+	}
+	b = link.AppendMap(b, n)
+	for i, v := range s.bytes() {
+		b = appendBytes(b, uint64(i+1), *v)
+	}
+	b = appendUint(b, 10, s.NotAfter)
+	return appendUint(b, 11, s.Epoch)
+}
+
+// Parse reads a result. The byte fields point into b.
+func (s *Result) Parse(b []byte) error {
+	*s = Result{}
+	fields := s.bytes()
+	r := link.NewReader(b)
+	last := uint64(0)
+	for n := r.Map(); n > 0 && !r.Failed(); n-- {
+		last = r.Key(last)
+		switch {
+		case last >= 1 && last <= 9:
+			*fields[last-1] = r.Bytes()
+		case last == 10:
+			s.NotAfter = r.Uint()
+		case last == 11:
+			s.Epoch = r.Uint()
+		default:
+			r.Fail()
+		}
+	}
+	return r.Done()
+}
+
+func appendBytes(b []byte, key uint64, v []byte) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	return link.AppendBytes(link.AppendUint(b, key), v)
+}
+
+func appendText(b []byte, key uint64, v string) []byte {
+	if v == "" {
+		return b
+	}
+	return link.AppendText(link.AppendUint(b, key), v)
+}
+
+func appendUint(b []byte, key, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return link.AppendUint(link.AppendUint(b, key), v)
+}
+
+// Setup joins the two public keys that parent and child tell each other at the
+// start: front and HSM one way, host and identity the other.
+func Setup(first, second []byte) []byte {
+	return link.AppendBytes(link.AppendBytes(link.AppendArray(nil, 2), first), second)
+}
+
+// SplitSetup reverses Setup.
+func SplitSetup(b []byte) (first, second []byte, err error) {
+	r := link.NewReader(b)
+	if r.Array() != 2 {
+		r.Fail()
+	}
+	first, second = r.Bytes(), r.Bytes()
+	return first, second, r.Done()
+}

@@ -1,0 +1,25 @@
+package sigv4
+
+// CanonicalRequest shows the text that is hashed, for comparing it with the vectors'.
+func CanonicalRequest(p *Parsed, r *Request, body *[32]byte) (string, error) {
+	var hash [64]byte
+	if err := p.payload(body, &hash); err != nil {
+		return "", err
+	}
+	payload := hash[:]
+	if p.unsigned() {
+		payload = []byte(UnsignedPayload)
+	}
+	how := normalised
+	if pathIsKey(p.Service) {
+		how = key
+	}
+	b, err := p.appendCanonical(new(scratch), r, how, payload)
+	return string(b), err
+}
+
+// Encode is enc(s) of the spec, for paths.
+func Encode(s string) string { return string(appendEncoded(nil, s, true)) }
+
+// HMAC is the package's own, for comparing it with crypto/hmac.
+func HMAC(key, message []byte) [32]byte { return hmac(key, message) }

@@ -1,0 +1,110 @@
+package operation
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/cryptography/secret"
+)
+
+// A Call is what a handler may know of the request it serves. The gate makes
+// it; handlers read it, and may only reveal secrets and name resources.
+type Call struct {
+	RequestID string // the same as in the answer's header and in the audit record
+	EventID   string // of the audit record
+	Time      time.Time
+	Region    string
+	SourceIP  string
+	UserAgent string
+	Secure    bool // came over TLS
+
+	Account     string // the caller's; empty when unsigned
+	Principal   Principal
+	PrincipalID string // aws:userid: AIDA…, or AROA…:session
+	AccessKeyID string
+	UserName    string
+	SessionName string
+	Issued      time.Time // of temporary credentials; zero for long-term keys
+	Depth       int       // of role chaining: 0 for a long-term key, 1 for its first session, …
+	MFA         bool
+
+	// Session is the caller as package identity/sessions knows it; only service/sts looks inside.
+	Session any
+
+	// Local belongs to the service, between the target and the handler of the same call. The gate never reads it.
+	Local any
+
+	// Evaluate answers a further question about the same caller, for checks that belong to the handler, such as
+	// whether a new key policy would lock its author out. It never replaces the target's asks.
+	Evaluate func(Ask) Decision
+
+	mu        sync.Mutex
+	revealed  []Revealed // guarded by mu
+	resources []Resource // guarded by mu
+}
+
+// Revealed is a secret on its way to the caller, and the placeholder that
+// stands for it in the output.
+type Revealed struct {
+	Placeholder string
+	Secret      *secret.Bytes
+}
+
+// A Resource is named in the audit record.
+type Resource struct{ Account, Type, ARN string }
+
+// Reveal returns a placeholder of the secret's length for an output member.
+// The gate writes the secret itself over it in the bytes that go to the
+// socket, so that no Go string ever holds it (I-3), and destroys it then.
+//
+// The placeholder is made of characters that every protocol writes as they
+// are, and so must the secret be: access-key secrets are base64.
+func (c *Call) Reveal(s *secret.Bytes) string {
+	p := ""
+	for len(p) < s.Len() {
+		p += id.Hex(20)
+	}
+	p = p[:s.Len()]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revealed = append(c.revealed, Revealed{p, s})
+	return p
+}
+
+// TakeRevealed gives the gate what the handler revealed, once.
+func (c *Call) TakeRevealed() []Revealed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.revealed
+	c.revealed = nil
+	return r
+}
+
+// Touch names a resource for the audit record beside those of the asks.
+func (c *Call) Touch(account, kind, arn string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resources = append(c.resources, Resource{account, kind, arn})
+}
+
+// Touched are the resources named so far.
+func (c *Call) Touched() []Resource {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resources
+}
+
+type callKey struct{}
+
+// WithCall is ctx carrying c.
+func WithCall(ctx context.Context, c *Call) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+// CallFrom returns the call that ctx carries. It panics when there is none:
+// a handler outside the gate is a broken invariant, not an input.
+func CallFrom(ctx context.Context) *Call {
+	return ctx.Value(callKey{}).(*Call)
+}

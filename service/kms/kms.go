@@ -1,0 +1,112 @@
+// Package kms serves the KMS API: it turns requests into questions for the
+// policy engine and into calls of package keys, and refusals of keys into the
+// API's errors. The table in Operations is everything that can be done.
+//
+// Each operation has two halves. Its target resolves which keys the request
+// means and says what the caller must be allowed to do with them; its handler
+// does it, with the very snapshots that the decision was made on (see call).
+//
+// Who may not use a key does not learn whether it exists: a key that is
+// missing is denied like one that refuses, unless the caller would have been
+// allowed to use it (see resolve). Not done here: the life of keys
+// (cryptography/keys), signatures and the decision itself (gate).
+//
+// Rotation, imported, asymmetric, HMAC and multi-Region keys, custom key
+// stores and Recipient are not served: their operations are not in the table,
+// and their parameters are refused, never ignored.
+package kms
+
+import (
+	"context"
+	"errors"
+
+	"github.com/leadglass/leadglass/api/kms"
+	"github.com/leadglass/leadglass/cryptography/keys"
+	"github.com/leadglass/leadglass/operation"
+	"github.com/leadglass/leadglass/wire"
+)
+
+// Service is the KMS API over one set of keys.
+type Service struct {
+	keys *keys.Keys
+}
+
+// New returns the service.
+func New(k *keys.Keys) *Service { return &Service{keys: k} }
+
+// Operations is the table of what is served.
+func (s *Service) Operations() []operation.Operation {
+	return []operation.Operation{
+		entry(s, kms.CreateKey, createKeyAsks, createKey),
+		entry(s, kms.DescribeKey, describeKeyAsks, describeKey),
+		entry(s, kms.ListKeys, onAccount[kms.ListKeysInput]("kms:ListKeys"), listKeys),
+		entry(s, kms.EnableKey, manage("kms:EnableKey", func(in *kms.EnableKeyInput) string { return in.KeyId }), enableKey),
+		entry(s, kms.DisableKey, manage("kms:DisableKey", func(in *kms.DisableKeyInput) string { return in.KeyId }), disableKey),
+		entry(s, kms.ScheduleKeyDeletion, scheduleKeyDeletionAsks, scheduleKeyDeletion),
+		entry(s, kms.CancelKeyDeletion, manage("kms:CancelKeyDeletion", func(in *kms.CancelKeyDeletionInput) string { return in.KeyId }), cancelKeyDeletion),
+		entry(s, kms.UpdateKeyDescription, manage("kms:UpdateKeyDescription", func(in *kms.UpdateKeyDescriptionInput) string { return in.KeyId }), updateKeyDescription),
+		entry(s, kms.GetKeyRotationStatus, manage("kms:GetKeyRotationStatus", func(in *kms.GetKeyRotationStatusInput) string { return in.KeyId }), getKeyRotationStatus),
+		entry(s, kms.GetKeyLastUsage, manage("kms:GetKeyLastUsage", func(in *kms.GetKeyLastUsageInput) string { return in.KeyId }), getKeyLastUsage),
+
+		entry(s, kms.GetKeyPolicy, manage("kms:GetKeyPolicy", func(in *kms.GetKeyPolicyInput) string { return in.KeyId }), getKeyPolicy),
+		entry(s, kms.PutKeyPolicy, putKeyPolicyAsks, putKeyPolicy),
+		entry(s, kms.ListKeyPolicies, manage("kms:ListKeyPolicies", func(in *kms.ListKeyPoliciesInput) string { return in.KeyId }), listKeyPolicies),
+
+		entry(s, kms.TagResource, tagResourceAsks, tagResource),
+		entry(s, kms.UntagResource, untagResourceAsks, untagResource),
+		entry(s, kms.ListResourceTags, manage("kms:ListResourceTags", func(in *kms.ListResourceTagsInput) string { return in.KeyId }), listResourceTags),
+
+		entry(s, kms.CreateAlias, createAliasAsks, createAlias),
+		entry(s, kms.UpdateAlias, updateAliasAsks, updateAlias),
+		entry(s, kms.DeleteAlias, deleteAliasAsks, deleteAlias),
+		entry(s, kms.ListAliases, onAccount[kms.ListAliasesInput]("kms:ListAliases"), listAliases),
+
+		entry(s, kms.Encrypt, encryptAsks, encrypt),
+		entry(s, kms.Decrypt, decryptAsks, decrypt),
+		entry(s, kms.ReEncrypt, reEncryptAsks, reEncrypt),
+		entry(s, kms.GenerateDataKey, generateDataKeyAsks, generateDataKey),
+		entry(s, kms.GenerateDataKeyWithoutPlaintext, generateDataKeyWithoutPlaintextAsks, generateDataKeyWithoutPlaintext),
+		entry(s, kms.GenerateRandom, generateRandomAsks, generateRandom),
+
+		entry(s, kms.CreateGrant, createGrantAsks, createGrant),
+		entry(s, kms.ListGrants, listGrantsAsks, listGrants),
+		entry(s, kms.ListRetirableGrants, listRetirableGrantsAsks, listRetirableGrants),
+		entry(s, kms.RetireGrant, retireGrantAsks, retireGrant),
+		entry(s, kms.RevokeGrant, revokeGrantAsks, revokeGrant),
+	}
+}
+
+// A target fills the call with its subjects; entry makes the asks of them.
+type target[I any] func(ctx context.Context, c *call, in *I) error
+
+var errNoTarget = errors.New("service/kms: the handler ran without its target")
+
+// entry joins the halves of an operation. What the target found reaches the
+// handler through the call's Local, so that the handler acts on exactly what
+// was authorised.
+func entry[I, O any](s *Service, op wire.Op[I, O], find target[I], serve func(context.Context, *call, *I) (*O, error)) operation.Operation {
+	return operation.New(op,
+		func(ctx context.Context, in *I) (*O, error) {
+			c, ok := operation.CallFrom(ctx).Local.(*call)
+			if !ok {
+				return nil, errNoTarget
+			}
+			out, err := serve(ctx, c, in)
+			if err != nil {
+				return nil, fault(err)
+			}
+			return out, nil
+		},
+		func(ctx context.Context, in *I) ([]operation.Ask, error) {
+			c := &call{Call: operation.CallFrom(ctx), keys: s.keys}
+			if err := find(ctx, c, in); err != nil {
+				return nil, fault(err)
+			}
+			c.Local = c
+			asks := make([]operation.Ask, 0, len(c.subjects))
+			for _, subj := range c.subjects {
+				asks = append(asks, subj.ask(subj.key))
+			}
+			return asks, nil
+		})
+}
