@@ -92,7 +92,7 @@ func TestNoReceiptedEventIsLostWhenTheProcessIsKilled(t *testing.T) {
 	dir := t.TempDir()
 	logtest.Open(t, logtest.Config(t, dir, clock.System), alice, bob).Close()
 	receipts := make(map[[32]byte][]log.Receipt)
-	rounds := 8
+	rounds := 5
 	if testing.Short() {
 		rounds = 3
 	}
@@ -108,7 +108,7 @@ func TestNoReceiptedEventIsLostWhenTheProcessIsKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Some rounds end before the first epoch, some after it.
-		time.AfterFunc(time.Duration(150+230*round)*time.Millisecond, func() { cmd.Process.Kill() })
+		time.AfterFunc(time.Duration(150+120*round)*time.Millisecond, func() { cmd.Process.Kill() })
 		for in := bufio.NewScanner(out); in.Scan(); {
 			r, err := tree.ParseReceiptString(in.Text())
 			if err != nil {
