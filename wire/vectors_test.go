@@ -55,7 +55,7 @@ const (
 	aDocument    = "document types: no served API has one"
 	aCompression = "request compression: no served API has it"
 	aStream      = "event streams: no served API has one"
-	aJSONHeader  = "JSON in a header (jsonvalue): no served API has it"
+	aJSONValue   = "JSON as text (jsonvalue), which clients take apart: no served API has it"
 	aNull        = "sparse lists and maps: no served API has one; null in a list is refused"
 	aTolerance   = "what a client must tolerate and a server never sends"
 	aFill        = "the client fills in a default: body and parameters differ on purpose"
@@ -93,11 +93,11 @@ func inapplicable(m *shape.Model, c *vector) string {
 		return aDocument
 	case uses(func(_ shape.Ref, s shape.Shape) bool { return s.EventStream }):
 		return aStream
-	case uses(func(r shape.Ref, _ shape.Shape) bool { return r.JSONValue && r.Location == "header" }):
-		return aJSONHeader
+	case uses(func(r shape.Ref, _ shape.Shape) bool { return r.JSONValue }):
+		return aJSONValue
 	case tolerance(c):
 		return aTolerance
-	case hasNull(c.Params, false), hasNull(c.Result, false):
+	case hasNull(m, c.Given.Input, c.Params), hasNull(m, c.Given.Output, c.Result):
 		return aNull
 	case strings.HasPrefix(c.Serialized.URI, "/custom/") && strings.Contains(c.Given.HTTP.RequestURI, "HostWithPath"):
 		return aPath
@@ -145,21 +145,30 @@ func tolerance(c *vector) bool {
 	return strings.Contains(c.Response.Body, ": null")
 }
 
-// hasNull looks for null in lists and below; members that are null are just
-// absent.
-func hasNull(x any, entry bool) bool {
+// hasNull looks for null in lists and maps and below; members that are null
+// are just absent.
+func hasNull(m *shape.Model, r *shape.Ref, x any) bool {
+	if r == nil {
+		return false
+	}
+	s := m.Shapes.ByKey[r.Shape]
 	switch x := x.(type) {
-	case nil:
-		return entry
 	case map[string]any:
-		for _, v := range x {
-			if hasNull(v, false) {
+		for k, v := range x {
+			below := s.Value
+			if s.Type == "structure" {
+				ref := s.Members.ByKey[k]
+				below = &ref
+			} else if v == nil {
+				return true
+			}
+			if hasNull(m, below, v) {
 				return true
 			}
 		}
 	case []any:
 		for _, v := range x {
-			if hasNull(v, true) {
+			if v == nil || hasNull(m, s.Member, v) {
 				return true
 			}
 		}
