@@ -16,7 +16,7 @@ type Main struct {
 	Memory     *secret.Arena
 	Now        func() time.Time
 	Supervisor []byte // SPKI of the host that is at the first link
-	Links      []io.ReadWriter
+	Links      []io.ReadWriteCloser
 	Ready      func(identity []byte) error // tells the supervisor whom to expect
 }
 
@@ -40,7 +40,10 @@ func (m *Main) Run() error {
 	// The others end with the process: there is nothing to finish for a host
 	// whose supervisor is gone.
 	for _, l := range m.Links[1:] {
-		go func() { _ = h.Serve(l) }()
+		go func() {
+			_ = h.Serve(l)
+			_ = l.Close() // a host that was not let in must not wait
+		}()
 	}
 	return h.Serve(m.Links[0])
 }
