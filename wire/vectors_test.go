@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -74,6 +75,15 @@ var notApplicable = map[string]string{
 	"output/rest-json/HttpPrefixHeadersResponse":             "a prefix of nothing: no served API has it",
 	"output/rest-xml/InvalidGreetingError":                   aTolerance, // an unmodelled member
 	"input/rest-xml/QueryIdempotencyTokenAutoFill":           aFill,
+}
+
+// notApplicableElsewhere are the like of the whole collection, of which the
+// project holds a sample.
+var notApplicableElsewhere = map[string]string{
+	"input/ec2/Ec2EmptyQueryLists":                        aNothing,
+	"input/rest-xml/HttpPrefixHeadersAreNotPresent":       aNothing,
+	"input/rest-xml/RestXmlQueryPrecedence":               aConflict,
+	"input/rest-json/RestJsonHttpWithHeadersButNoPayload": aFill,
 }
 
 // inapplicable finds the cases that need what no served API has, also among
@@ -211,6 +221,9 @@ func eachVector(t *testing.T, direction string, run func(*testing.T, wire.Protoc
 					seen[name] = true
 					t.Run(strings.TrimPrefix(name, direction+"/"), func(t *testing.T) {
 						if why := notApplicable[name]; why != "" {
+							t.Skip(why)
+						}
+						if why := notApplicableElsewhere[name]; why != "" {
 							t.Skip(why)
 						}
 						if why := inapplicable(m, c); why != "" {
@@ -367,6 +380,9 @@ func TestAnswersOfTheProtocolCasesAreEncoded(t *testing.T) {
 				if p == wire.Query || p == wire.EC2 || got == "application/octet-stream" || c.Response.Body == "" {
 					continue // ours are those of the real services; a blob's is the service's to know
 				}
+			}
+			if http.CanonicalHeaderKey(name) == "Content-Length" {
+				got = strconv.Itoa(len(res.Body)) // gate's
 			}
 			if slices.Contains([]string{"X-Amzn-Requestid", "X-Amzn-Errortype"}, http.CanonicalHeaderKey(name)) {
 				continue // gate's, and checked by encodeErrorCase
@@ -571,7 +587,7 @@ func canonicalXML(t *testing.T, body []byte, sortAll, dropEmpty bool) string {
 		}
 		slices.Sort(attrs)
 		b += strings.Join(attrs, "")
-		if strings.TrimSpace(text) == "" && (root || len(children) == 0 && dropEmpty) {
+		if strings.TrimSpace(text) == "" && (root || dropEmpty || strings.Contains(text, "\n")) {
 			text = ""
 		}
 		if len(children) > 0 {
