@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/leadglass/leadglass/identity/authz"
+	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/identity/sigv4"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/wire"
@@ -35,9 +36,13 @@ func (x *exchange) settle(err error) {
 		code, status := auth.Code(family(x.protocol))
 		x.fault = &wire.Fault{Code: code, Message: auth.Message, Status: status}
 	case errors.As(err, &denied):
-		x.fault = x.denial(&denied.Ask, authz.Decision{})
+		x.fault = x.denial(&denied.Ask, denied.Decision)
 	case errors.Is(err, refused{}):
 		x.fault = x.denial(x.decided, x.decision)
+	case errors.Is(err, sessions.ErrUnavailable):
+		// Whoever cannot be authenticated is nobody: fail closed, and say that it may pass.
+		x.gate.Logger.Error("cannot authenticate", "request", x.call.RequestID, "error", err)
+		x.fault = x.commonFault(wire.Unavailable, "")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		x.fault = x.commonFault(wire.Unavailable, "")
 	default:

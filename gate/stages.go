@@ -112,6 +112,7 @@ func (x *exchange) setCaller(c *sessions.Caller) {
 	call.Session = c
 	x.commonKeys()
 	call.Evaluate = func(a operation.Ask) operation.Decision {
+		x.common.Set("aws:ResourceAccount", a.Owner)
 		return authz.Decide(&authz.Request{Principal: &c.Principal, Policies: c.Policies, Ask: &a, Common: &x.common}, nil)
 	}
 }
@@ -186,6 +187,7 @@ func (x *exchange) authorize() error {
 			return &operation.Denied{Ask: *a}
 		}
 		x.trace.Reset()
+		x.common.Set("aws:ResourceAccount", a.Owner)
 		x.decision = authz.Decide(&authz.Request{Principal: &x.caller.Principal, Policies: x.caller.Policies, Ask: a, Common: &x.common}, &x.trace)
 		if !x.decision.Allowed {
 			return refused{}

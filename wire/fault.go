@@ -66,7 +66,7 @@ type Kind uint8
 // can meet.
 const (
 	NoCredentials Kind = iota
-	WrongScope    // the credential scope is for another service or region
+	WrongScope         // the credential scope is for another service or region
 	AccessDenied
 	UnknownOperation
 	Unreadable // the body
@@ -142,6 +142,10 @@ func (k Kind) text(s *Service) string {
 	switch k {
 	case NoCredentials:
 		return "Missing Authentication Token"
+	case WrongScope:
+		return "Credential should be scoped to the service and region of the request."
+	case NoSuchVersion:
+		return "The requested version is not known."
 	case AccessDenied:
 		return "Access denied"
 	case UnknownOperation:
@@ -191,16 +195,17 @@ func CommonFault(k Kind, s *Service, p Protocol, message string) *Fault {
 // EncodeError writes an error's answer, appending the body to dst. The service
 // may be nil when none is known.
 func EncodeError(s *Service, p Protocol, requestID string, f *Fault, dst []byte) Response {
+	return encodeError(s, p, requestID, f, reflect.ValueOf(f.Detail), dst)
+}
+
+func encodeError(s *Service, p Protocol, requestID string, f *Fault, v reflect.Value, dst []byte) Response {
 	res := Response{Status: f.Status}
 	var st *structure
-	var v reflect.Value
-	if f.Detail != nil && s != nil {
-		if v = reflect.ValueOf(f.Detail); v.Kind() == reflect.Pointer && !v.IsNil() {
-			v = v.Elem()
-			// A value that is no generated error is answered by its code and
-			// message alone.
-			st, _ = s.plan(v.Type())
-		}
+	if s != nil && v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+		// A value that is no generated error is answered by its code and
+		// message alone.
+		st, _ = s.plan(v.Type())
 	}
 	switch p {
 	case Query:
@@ -290,8 +295,10 @@ func appendErrorMembers(dst []byte, f *Fault, st *structure, v reflect.Value) []
 }
 
 func appendErrorElements(dst []byte, f *Fault, st *structure, v reflect.Value, x xmlStyle) []byte {
-	dst = append(appendXMLText(append(dst, "<Code>"...), f.Code), "</Code><Message>"...)
-	dst = append(appendXMLText(dst, f.Message), "</Message>"...)
+	dst = append(appendXMLText(append(dst, "<Code>"...), f.Code), "</Code>"...)
+	if f.Message != "" {
+		dst = append(appendXMLText(append(dst, "<Message>"...), f.Message), "</Message>"...)
+	}
 	if st == nil {
 		return dst
 	}
@@ -310,7 +317,7 @@ func bindErrorMembers(st *structure, v reflect.Value, res *Response) {
 	for i := range st.fields {
 		m := &st.fields[i]
 		fv := v.Field(m.index)
-		if m.in == inBody || m.in == inPayload || m.in == inStatus || m.blank(fv) {
+		if m.inAnswerBody() || m.in == inPayload || m.in == inStatus || m.blank(fv) {
 			continue
 		}
 		if m.ptr {

@@ -158,9 +158,9 @@ func (d *formDecoder) structure(st *structure, v reflect.Value, pairs []pair, at
 		var leaf *pair
 		var below []pair
 		name, leaf, below, pairs = branch(pairs, at)
-		f := st.byName[name]
-		if d.ec2 {
-			f = st.byQuery[name]
+		f := st.byQuery[name]
+		if f == nil && st.strict {
+			return errStrict
 		}
 		if f == nil || f.in != inBody {
 			continue

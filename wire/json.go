@@ -1,12 +1,9 @@
 package wire
 
 import (
-	"encoding/base64"
 	"errors"
 	"math"
 	"reflect"
-	"slices"
-	"strconv"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -15,6 +12,7 @@ import (
 var (
 	errJSON     = errors.New("the body is not valid JSON")
 	errJSONType = errors.New("a member has the wrong JSON type")
+	errStrict   = errors.New("a structure that restricts has a member that is not known here")
 	errNullItem = errors.New("a list or map holds null")
 )
 
@@ -272,6 +270,8 @@ func (d *jsonDecoder) structure(st *structure, v reflect.Value) error {
 				f = st.byName[string(name)]
 			}
 			switch {
+			case f == nil && st.strict:
+				err = errStrict
 			case f == nil:
 				err = d.skip()
 			case d.next() == 'n':
@@ -442,6 +442,11 @@ func (d *jsonDecoder) list(p *value, v reflect.Value) error {
 	return nil
 }
 
+// within says whether part is the bytes of buf at i, and not a copy.
+func within(buf []byte, i int, part []byte) bool {
+	return len(part) > 0 && i >= 0 && &buf[i] == &part[0]
+}
+
 func (d *jsonDecoder) mapping(p *value, v reflect.Value) error {
 	if d.next() != '{' {
 		return errJSONType
@@ -467,7 +472,7 @@ func (d *jsonDecoder) mapping(p *value, v reflect.Value) error {
 		if err != nil {
 			return errJSON
 		}
-		name := string(key)
+		start := d.pos - 1 - len(key) // where the key lies, if it has no escapes
 		if err := d.take(':'); err != nil {
 			return err
 		}
@@ -479,8 +484,15 @@ func (d *jsonDecoder) mapping(p *value, v reflect.Value) error {
 			if err != nil {
 				return err
 			}
-			(*plain)[name] = string(s)
+			if within(d.buf, start, key) && within(d.buf, d.pos-1-len(s), s) {
+				// One copy for both.
+				both := string(d.buf[start : d.pos-1])
+				(*plain)[both[:len(key)]] = both[len(both)-len(s):]
+			} else {
+				(*plain)[string(key)] = string(s)
+			}
 		default:
+			name := string(key)
 			e := reflect.New(p.elem.typ).Elem()
 			if err := d.value(p.elem, e); err != nil {
 				return err
@@ -542,144 +554,4 @@ func (d *jsonDecoder) skip() error {
 		return err
 	}
 	return errJSON
-}
-
-// appendJSON writes the body members of a structure.
-func appendJSON(dst []byte, st *structure, v reflect.Value) []byte {
-	return append(appendJSONMembers(append(dst, '{'), st, v), '}')
-}
-
-// appendJSONMembers writes members; the byte before them says whether a comma
-// is needed.
-func appendJSONMembers(dst []byte, st *structure, v reflect.Value) []byte {
-	for i := range st.fields {
-		f := &st.fields[i]
-		if f.in != inBody {
-			continue
-		}
-		fv := v.Field(f.index)
-		if !f.emitted(fv) {
-			continue
-		}
-		if dst[len(dst)-1] != '{' {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, f.quoted...)
-		if f.ptr {
-			fv = fv.Elem()
-		}
-		dst = appendJSONValue(dst, &f.value, fv)
-	}
-	return dst
-}
-
-func appendJSONValue(dst []byte, p *value, v reflect.Value) []byte {
-	switch p.kind {
-	case kindString:
-		return appendJSONString(dst, v.String())
-	case kindBlob:
-		dst = append(dst, '"')
-		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
-		return append(dst, '"')
-	case kindBool:
-		return strconv.AppendBool(dst, v.Bool())
-	case kindInt:
-		return strconv.AppendInt(dst, v.Int(), 10)
-	case kindFloat:
-		return appendFloat(dst, v.Float(), p.typ.Bits(), `"`)
-	case kindTime:
-		t := v.Addr().Interface().(*time.Time)
-		if p.time == timeDefault || p.time == timeUnix {
-			return appendUnix(dst, *t)
-		}
-		dst = append(dst, '"')
-		dst = appendTime(dst, *t, p.time)
-		return append(dst, '"')
-	case kindStruct:
-		return appendJSON(dst, p.st, v)
-	case kindList:
-		dst = append(dst, '[')
-		for i := range v.Len() {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendJSONValue(dst, p.elem, v.Index(i))
-		}
-		return append(dst, ']')
-	case kindMap:
-		dst = append(dst, '{')
-		for i, key := range sortedKeys(v) {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(appendJSONString(dst, key.String()), ':')
-			dst = appendJSONValue(dst, p.elem, entryOf(v, key, p.elem))
-		}
-		return append(dst, '}')
-	}
-	return append(dst, "null"...)
-}
-
-// sortedKeys returns a map's keys in order, for reproducible bytes.
-func sortedKeys(v reflect.Value) []reflect.Value {
-	keys := v.MapKeys()
-	slices.SortFunc(keys, func(a, b reflect.Value) int {
-		switch {
-		case a.String() < b.String():
-			return -1
-		case a.String() > b.String():
-			return 1
-		}
-		return 0
-	})
-	return keys
-}
-
-// entryOf returns a map's value as one that can be addressed, as the encoders
-// expect.
-func entryOf(m, key reflect.Value, elem *value) reflect.Value {
-	e := reflect.New(elem.typ).Elem()
-	e.Set(m.MapIndex(key))
-	return e
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendJSONString writes a string with quotes. Bytes that are not UTF-8
-// become the replacement character.
-func appendJSONString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && n == 1 {
-				dst = append(append(dst, s[start:i]...), "\uFFFD"...)
-				start = i + 1
-			}
-			i += n
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		start = i
-	}
-	return append(append(dst, s[start:]...), '"')
 }

@@ -109,6 +109,7 @@ type structure struct {
 	root     string // element name of a document made of it, "" for the default
 	ns       string
 	union    bool
+	strict   bool // unknown members are refused: what they restrict would not be
 	fields   []field
 	byName   map[string]*field // body members by wire name
 	byQuery  map[string]*field // members by form name
@@ -191,9 +192,9 @@ func (c *compiler) structure(t reflect.Type) (*structure, error) {
 			for _, w := range words[1:] {
 				if ns, ok := strings.CutPrefix(w, "ns="); ok {
 					st.ns = namespace(ns)
-				} else if w == "union" {
-					st.union = true
 				}
+				st.union = st.union || w == "union"
+				st.strict = st.strict || w == "strict"
 			}
 			continue
 		}
@@ -204,7 +205,10 @@ func (c *compiler) structure(t reflect.Type) (*structure, error) {
 			name: words[0], index: i, bit: len(st.fields),
 			member: strings.ToLower(sf.Name[:1]) + sf.Name[1:],
 			quoted: append(appendJSONString(nil, words[0]), ':'),
-			query:  strings.ToUpper(words[0][:1]) + words[0][1:],
+			query:  words[0],
+		}
+		if c.service.Protocol == EC2 && f.name != "" {
+			f.query = strings.ToUpper(f.name[:1]) + f.name[1:]
 		}
 		if err := c.value(&f.value, sf.Type, words[1:], "", true); err != nil {
 			return nil, fmt.Errorf("wire: %v.%s: %w", t, sf.Name, err)
@@ -375,6 +379,10 @@ func namespace(s string) string {
 	}
 	return " xmlns" + prefix + `="` + string(appendXMLText(nil, uri)) + `"`
 }
+
+// inAnswerBody says whether a member is in the body of an answer: labels and
+// query keys exist in requests only.
+func (f *field) inAnswerBody() bool { return f.in == inBody || f.in == inURI || f.in == inQuery }
 
 // blank returns whether a member holds nothing: those are not emitted unless
 // they are required (section 5).

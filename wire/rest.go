@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -22,7 +23,7 @@ func decodeREST(op *OpInfo, p Protocol, req *Request, st *structure, v reflect.V
 			if f.in == inBody || f.in == inPayload {
 				continue
 			}
-			there, err := d.member(f, v.Field(f.index), st)
+			there, err := d.member(f, v.Field(f.index))
 			if err != nil {
 				return unreadable(f, err)
 			}
@@ -62,7 +63,7 @@ type restDecoder struct {
 	parsed bool
 }
 
-func (d *restDecoder) member(f *field, v reflect.Value, st *structure) (bool, error) {
+func (d *restDecoder) member(f *field, v reflect.Value) (bool, error) {
 	switch f.in {
 	case inURI:
 		s, err := label(d.op.Path, d.req.RawPath, f.name)
@@ -101,14 +102,14 @@ func (d *restDecoder) member(f *field, v reflect.Value, st *structure) (bool, er
 			}
 			d.parsed = true
 		}
-		return d.fromQuery(f, v, st)
+		return d.fromQuery(f, v)
 	}
 	return false, nil // a status has no place in a request
 }
 
-func (d *restDecoder) fromQuery(f *field, v reflect.Value, st *structure) (there bool, err error) {
+func (d *restDecoder) fromQuery(f *field, v reflect.Value) (there bool, err error) {
 	if f.kind == kindMap {
-		return d.restOfQuery(f, v, st)
+		return d.wholeQuery(f, v)
 	}
 	for _, p := range d.query {
 		if p.key != f.name {
@@ -126,19 +127,10 @@ func (d *restDecoder) fromQuery(f *field, v reflect.Value, st *structure) (there
 	return there, nil
 }
 
-// restOfQuery fills a map with the keys that no other member has taken.
-func (d *restDecoder) restOfQuery(f *field, v reflect.Value, st *structure) (there bool, err error) {
-	taken := map[string]bool{}
-	for i := range st.fields {
-		if o := &st.fields[i]; o.in == inQuery && o.kind != kindMap {
-			taken[o.name] = true
-		}
-	}
+// wholeQuery fills a map with all keys, those bound to other members too.
+func (d *restDecoder) wholeQuery(f *field, v reflect.Value) (there bool, err error) {
 	m := reflect.MakeMap(f.typ)
 	for _, p := range d.query {
-		if taken[p.key] {
-			continue
-		}
 		key := reflect.ValueOf(p.key).Convert(f.typ.Key())
 		e := reflect.New(f.elem.typ).Elem()
 		if old := m.MapIndex(key); old.IsValid() {
@@ -286,7 +278,7 @@ func encodeREST(p Protocol, st *structure, v reflect.Value, noOutput bool, res *
 	for i := range st.fields {
 		f := &st.fields[i]
 		fv := v.Field(f.index)
-		if f.in == inBody || f.in == inPayload || f.blank(fv) {
+		if f.inAnswerBody() || f.in == inPayload || f.blank(fv) {
 			continue
 		}
 		if f.ptr {
@@ -301,7 +293,7 @@ func encodeREST(p Protocol, st *structure, v reflect.Value, noOutput bool, res *
 	case noOutput:
 	case p == RESTJSON:
 		res.ContentType, res.Body = "application/json", appendJSON(dst, st, v)
-	case st.body:
+	case slices.ContainsFunc(st.fields, func(f field) bool { return f.inAnswerBody() }):
 		res.ContentType, res.Body = "application/xml", appendXMLDocument(dst, st.root, "", st, v)
 	}
 }
@@ -319,8 +311,6 @@ func bindOutput(f *field, v reflect.Value, res *Response) {
 		for _, key := range sortedKeys(v) {
 			res.Header.Set(f.name+key.String(), headerText(v.MapIndex(key).String()))
 		}
-	case f.in != inHeader:
-		// Labels and query keys don't exist in answers.
 	case f.kind == kindList:
 		var items []string
 		for i := range v.Len() {

@@ -225,13 +225,18 @@ func (r *Router) Operation(s *Service, req *Request) (*OpInfo, error) {
 	}
 	switch p {
 	case JSON10, JSON11:
+		// A service that came from the scope or host has not seen the target.
 		target := first(req, "X-Amz-Target")
-		name = target[strings.LastIndexByte(target, '.')+1:]
+		i := strings.LastIndexByte(target, '.')
+		if req.Method != "POST" || r.targets[target[:max(i, 0)]] != s {
+			return nil, CommonFault(UnknownOperation, s, p, "The request has no target of this service.")
+		}
+		name = target[i+1:]
 	case Query, EC2:
 		form := req.form()
 		version, err := formValue(form, "Version")
 		if err == nil && version != "" && version != s.Version {
-			return nil, CommonFault(NoSuchVersion, s, p, "The requested version is not known.")
+			return nil, CommonFault(NoSuchVersion, s, p, "")
 		}
 		if err == nil {
 			name, err = formValue(form, "Action")
@@ -281,9 +286,11 @@ func isForm(req *Request) bool {
 	return err == nil && t == "application/x-www-form-urlencoded"
 }
 
-// first returns a header's first value. The name must be canonical.
+// first returns a header's value. The name must be canonical. A header that
+// comes twice has none: which of the two another party looks at is anyone's
+// guess.
 func first(req *Request, name string) string {
-	if v := req.Header[name]; len(v) > 0 {
+	if v := req.Header[name]; len(v) == 1 {
 		return v[0]
 	}
 	return ""
@@ -300,9 +307,10 @@ func credentialScope(req *Request) scope {
 		if !ok || !strings.HasPrefix(auth, "AWS4-") {
 			return scope{}
 		}
-		if i := strings.IndexAny(credential, ", "); i >= 0 {
+		if i := strings.IndexByte(credential, ','); i >= 0 {
 			credential = credential[:i]
 		}
+		credential, _, _ = strings.Cut(credential, " ")
 		return splitScope(credential, strings.HasPrefix(auth, "AWS4-ECDSA-"))
 	}
 	if !strings.Contains(req.RawQuery, "X-Amz-Credential=") {
@@ -326,20 +334,25 @@ func splitScope(credential string, asymmetric bool) scope {
 	if !ok {
 		return scope{}
 	}
-	slashes := 3
-	if asymmetric {
-		slashes = 2
+	var s scope
+	if rest, s.service, ok = cutLast(rest); ok && !asymmetric {
+		rest, s.region, ok = cutLast(rest)
 	}
-	if strings.Count(rest, "/") != slashes {
+	if ok {
+		rest, _, ok = cutLast(rest) // the date; what is left is the access key id
+	}
+	if !ok || strings.IndexByte(rest, '/') >= 0 {
 		return scope{}
 	}
-	i := strings.LastIndexByte(rest, '/')
-	s := scope{service: rest[i+1:]}
-	if !asymmetric {
-		rest = rest[:i]
-		s.region = rest[strings.LastIndexByte(rest, '/')+1:]
-	}
 	return s
+}
+
+func cutLast(s string) (before, last string, ok bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
 }
 
 // formValue returns the last value of a key, without reading the rest of the

@@ -115,13 +115,13 @@ type Pattern struct {
 
 	once sync.Once
 	re   *regexp.Regexp // set by once; nil if Go does not compile
+	err  error          // set by once
 }
 
 // Compile returns the compiled expression, which matches whole values only.
 func (p *Pattern) Compile() (*regexp.Regexp, error) {
-	var err error
-	p.once.Do(func() { p.re, err = regexp.Compile(`\A(?:` + p.Go + `)\z`) })
-	return p.re, err
+	p.once.Do(func() { p.re, p.err = regexp.Compile(`\A(?:` + p.Go + `)\z`) })
+	return p.re, p.err
 }
 
 // matches fails closed: a pattern that does not compile matches nothing. (A

@@ -71,6 +71,9 @@ func (d *xmlDecoder) structure(st *structure, v reflect.Value, attrs []pair) err
 			continue // between elements
 		}
 		f := st.byName[t.name]
+		if f == nil && st.strict {
+			return errStrict
+		}
 		if f == nil || f.attr {
 			if err := d.skip(); err != nil {
 				return err
@@ -253,7 +256,7 @@ type xmlStyle struct {
 func (x xmlStyle) appendMembers(dst []byte, st *structure, v reflect.Value) []byte {
 	for i := range st.fields {
 		f := &st.fields[i]
-		if f.in != inBody || f.attr {
+		if !f.inAnswerBody() || f.attr {
 			continue
 		}
 		fv := v.Field(f.index)
@@ -270,31 +273,24 @@ func (x xmlStyle) appendMembers(dst []byte, st *structure, v reflect.Value) []by
 			dst = appendEndTag(dst, f.name)
 		case f.flat && f.kind == kindList:
 			for j := range fv.Len() {
-				dst = x.appendElement(dst, f.name, f.ns, f.elem, fv.Index(j))
+				dst = x.appendElement(dst, f.name, f.elem, fv.Index(j))
 			}
 		case f.flat && f.kind == kindMap:
 			for _, key := range sortedKeys(fv) {
 				dst = x.appendEntry(dst, f.name, f.ns, &f.value, fv, key)
 			}
 		default:
-			dst = x.appendElement(dst, f.name, "", &f.value, fv)
+			dst = x.appendElement(dst, f.name, &f.value, fv)
 		}
 	}
 	return dst
 }
 
-// appendElement writes a value in an element. outer is the namespace that a
-// flattened list gives to its entries.
-func (x xmlStyle) appendElement(dst []byte, name, outer string, p *value, v reflect.Value) []byte {
-	dst = append(append(dst, '<'), name...)
-	if p.ns != "" {
-		outer = p.ns
-	}
-	dst = append(dst, outer...)
+// appendElement writes a value in an element. The namespace of a structure's
+// shape is that of documents made of it, not of members.
+func (x xmlStyle) appendElement(dst []byte, name string, p *value, v reflect.Value) []byte {
+	dst = append(append(append(dst, '<'), name...), p.ns...)
 	if p.kind == kindStruct {
-		if outer == "" {
-			dst = append(dst, p.st.ns...)
-		}
 		dst = x.appendAttributes(dst, p.st, v)
 	}
 	start := len(dst)
@@ -304,7 +300,7 @@ func (x xmlStyle) appendElement(dst []byte, name, outer string, p *value, v refl
 		dst = x.appendMembers(dst, p.st, v)
 	case kindList:
 		for i := range v.Len() {
-			dst = x.appendElement(dst, p.item, "", p.elem, v.Index(i))
+			dst = x.appendElement(dst, p.item, p.elem, v.Index(i))
 		}
 	case kindMap:
 		for _, key := range sortedKeys(v) {
@@ -324,8 +320,8 @@ func (x xmlStyle) appendElement(dst []byte, name, outer string, p *value, v refl
 func (x xmlStyle) appendEntry(dst []byte, name, ns string, p *value, m, key reflect.Value) []byte {
 	dst = append(append(dst, '<'), name...)
 	dst = append(append(dst, ns...), '>')
-	dst = x.appendElement(dst, p.key, "", p.mapKey, key)
-	dst = x.appendElement(dst, p.val, "", p.elem, entryOf(m, key, p.elem))
+	dst = x.appendElement(dst, p.key, p.mapKey, key)
+	dst = x.appendElement(dst, p.val, p.elem, entryOf(m, key, p.elem))
 	return appendEndTag(dst, name)
 }
 

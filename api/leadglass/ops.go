@@ -29,7 +29,7 @@ var Service = &wire.Service{
 	Patterns: []*wire.Pattern{
 		0: {Model: `^[\w .@+=,-]+$`, Go: `^[\w .@+=,-]+$`},
 		1: {Model: `^[0-9]{12}$`, Go: `^[0-9]{12}$`},
-		2: {Model: `^[0-9a-f]{32}$`, Go: `^[0-9a-f]{32}$`},
+		2: {Model: `^[0-9a-f-]{36}$`, Go: `^[0-9a-f-]{36}$`},
 	},
 }
 

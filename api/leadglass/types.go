@@ -42,7 +42,7 @@ type ExportAuditLogInput struct {
 
 // ExportAuditLogOutput is shape ExportAuditLogResponse.
 type ExportAuditLogOutput struct {
-	ExportId string       `aws:"ExportId,min=32,max=32,pat=2"`
+	ExportId string       `aws:"ExportId,min=36,max=36,pat=2"`
 	Size     *int64       `aws:"Size"`
 	Files    []ExportFile `aws:"Files"`
 }
@@ -83,7 +83,7 @@ type ListAccountsOutput struct {
 
 // ReadAuditExportInput is shape ReadAuditExportRequest.
 type ReadAuditExportInput struct {
-	ExportId string `aws:"ExportId,req,min=32,max=32,pat=2"`
+	ExportId string `aws:"ExportId,req,min=36,max=36,pat=2"`
 	Name     string `aws:"Name,req,min=1,max=512"`
 	Offset   *int64 `aws:"Offset,min=0"`
 }

@@ -251,4 +251,3 @@ func MaterialOf(blob []byte) (id [32]byte, err error) {
 	}
 	return id, nil
 }
-

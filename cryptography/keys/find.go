@@ -44,26 +44,30 @@ func (k *Keys) Find(ctx context.Context, account, ref string, aliases bool) (Fou
 	switch {
 	case strings.HasPrefix(name, "alias/") && aliases:
 		f.Alias, f.ARN = name, k.aliasARN(f.Account, name)
-		f.Missing = refuse(NotFound, "Alias %s is not found.", f.ARN)
 		a, ok := k.alias(f.Account, name)
 		if !ok {
+			f.Missing = refuse(NotFound, "Alias %s is not found.", f.ARN)
 			return f, nil
 		}
 		name = a.KeyID
-	case isKeyID(name):
-		f.ARN = k.ARN(f.Account, name)
-		f.Missing = missing(f.ARN)
-	default:
+	case !isKeyID(name):
 		return Found{}, refuse(NotFound, "Invalid keyId '%s'", ref)
 	}
 	key, err := k.key(ctx, name)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Found{}, err
+	case key != nil && key.Account == f.Account:
+		f.Key = key
+		if f.Alias == "" {
+			f.ARN = key.ARN
+		}
+	case f.Alias != "":
+		f.Missing = refuse(NotFound, "Alias %s is not found.", f.ARN)
+	default:
+		f.ARN = k.ARN(f.Account, name)
+		f.Missing = missing(f.ARN)
 	}
-	if key == nil || key.Account != f.Account {
-		return f, nil
-	}
-	f.Key, f.Missing = key, nil
 	return f, nil
 }
 

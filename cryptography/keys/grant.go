@@ -190,32 +190,36 @@ func (g *Grant) shape() [32]byte {
 // are now, not as they were when the snapshot was made: a grant counts until
 // the moment it is revoked, not until that is noticed.
 func (k *Key) Grants(grantees []string, operation string, encCtx map[string]string) []authz.Grant {
-	var out []authz.Grant
-	for i, w := range grantees {
-		if w == "" || slices.Contains(grantees[:i], w) {
-			continue
-		}
-		for _, g := range k.entry.grants.of(w) {
-			if slices.Contains(g.Operations, operation) && (unconstrained(operation) || g.admits(encCtx)) {
-				out = append(out, g.forEngine(operation))
-			}
-		}
-	}
-	return out
+	return k.entry.grants.matching(grantees, operation, func(g *Grant) bool {
+		return unconstrained(operation) || g.admits(encCtx)
+	})
 }
+
+// HasGrants says whether the key has any grant at all.
+func (k *Key) HasGrants() bool { return k.entry.grants.len() > 0 }
 
 // Parents are the grants by which one of the grantees may make the grant n:
 // those that list CreateGrant, hold every operation of n, and are no stricter
 // than n is (kms-api section 7).
 func (k *Key) Parents(grantees []string, n *NewGrant) []authz.Grant {
-	var out []authz.Grant
+	return k.entry.grants.matching(grantees, "CreateGrant", func(g *Grant) bool { return g.begets(n) })
+}
+
+// matching goes through the grants of the grantees only, however many others
+// the key has.
+func (s *grantSet) matching(grantees []string, operation string, usable func(*Grant) bool) (out []authz.Grant) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.byID) == 0 {
+		return nil
+	}
 	for i, w := range grantees {
 		if w == "" || slices.Contains(grantees[:i], w) {
 			continue
 		}
-		for _, g := range k.entry.grants.of(w) {
-			if slices.Contains(g.Operations, "CreateGrant") && g.begets(n) {
-				out = append(out, g.forEngine("CreateGrant"))
+		for _, g := range s.byGrantee[w] {
+			if slices.Contains(g.Operations, operation) && usable(g) {
+				out = append(out, g.forEngine(operation))
 			}
 		}
 	}
@@ -418,8 +422,8 @@ func (k *Keys) CreateGrant(ctx context.Context, u Use, n NewGrant) (g *Grant, to
 	old := e.grants.shaped(g.shape())
 	if n.Name == "" || old == nil {
 		old = nil
-		if e.grants.len() >= MaxGrants {
-			return nil, "", refuse(LimitExceeded, "The key %s has reached its limit of %d grants.", key.ARN, MaxGrants)
+		if e.grants.len() >= k.maxGrants {
+			return nil, "", refuse(LimitExceeded, "The key %s has reached its limit of %d grants.", key.ARN, k.maxGrants)
 		}
 	}
 	if u.DryRun {

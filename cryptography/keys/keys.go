@@ -96,6 +96,8 @@ type Keys struct {
 	cfg    Config
 	opened time.Time
 
+	maxGrants int // MaxGrants, but in tests
+
 	byID       sync.Map // key id -> *entry
 	byMaterial sync.Map // [32]byte -> *entry
 	aliases    sync.Map // aliasKey -> *alias
@@ -137,7 +139,7 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Keys, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	k := &Keys{
-		store: store, cfg: cfg, opened: cfg.Clock.Now(),
+		store: store, cfg: cfg, opened: cfg.Clock.Now(), maxGrants: MaxGrants,
 		counts: map[string]int{}, due: map[string]time.Time{}, wake: make(chan struct{}, 1),
 	}
 	if err := k.load(ctx); err != nil {

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -179,14 +178,20 @@ func (k *Keys) ShownPolicy(key *Key) string {
 func replacePrincipals(text string, gone map[string]string) string {
 	var (
 		out    strings.Builder
-		copied int64
+		copied int64 // of the text, into out
+		before int64 // end of the previous token
+		open   []json.Delim
+		in     = -1 // depth of the member whose value names principals; -1: outside of one
+		name   bool // the next string is a member's name
 		dec    = json.NewDecoder(strings.NewReader(text))
-		depth  int  // of open objects and arrays
-		in     = -1 // depth at which a principal element's value lies; -1: outside of any
-		name   bool // the next string at the top of the stack is a member's name
-		stack  []byte
-		before int64
 	)
+	// ended tells that a value at the present depth is complete.
+	ended := func() {
+		if len(open) <= in {
+			in = -1
+		}
+		name = len(open) > 0 && open[len(open)-1] == '{'
+	}
 	for {
 		tok, err := dec.Token()
 		if err != nil {
@@ -195,44 +200,31 @@ func replacePrincipals(text string, gone map[string]string) string {
 		after := dec.InputOffset()
 		switch t := tok.(type) {
 		case json.Delim:
-			switch t {
-			case '{', '[':
-				stack = append(stack, byte(t))
-				depth++
+			if t == '{' || t == '[' {
+				open = append(open, t)
 				name = t == '{'
-			default:
-				stack = stack[:len(stack)-1]
-				depth--
-				if depth <= in {
-					in = -1
-				}
-				name = len(stack) > 0 && stack[len(stack)-1] == '{'
+				break
 			}
+			open = open[:len(open)-1] // the decoder lets only matching ones through
+			ended()
 		case string:
-			switch {
-			case name:
+			if name {
 				if in < 0 && (t == "Principal" || t == "NotPrincipal") {
-					in = depth
+					in = len(open)
 				}
 				name = false
-			default:
-				if id, ok := gone[t]; ok && in >= 0 {
-					start := before + int64(bytes.IndexByte([]byte(text[before:after]), '"'))
-					out.WriteString(text[copied:start])
-					quoted, _ := json.Marshal(id)
-					out.Write(quoted)
-					copied = after
-				}
-				if depth == in {
-					in = -1
-				}
-				name = stack[len(stack)-1] == '{'
+				break
 			}
+			if id, ok := gone[t]; ok && in >= 0 {
+				start := before + int64(strings.IndexByte(text[before:after], '"'))
+				quoted, _ := json.Marshal(id) // a string always encodes
+				out.WriteString(text[copied:start])
+				out.Write(quoted)
+				copied = after
+			}
+			ended()
 		default:
-			if depth == in {
-				in = -1
-			}
-			name = len(stack) > 0 && stack[len(stack)-1] == '{'
+			ended()
 		}
 		before = after
 	}

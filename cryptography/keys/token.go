@@ -35,7 +35,7 @@ func tokenSum(b []byte) []byte {
 // OpenToken reads which key and which grant a grant token is about. Whether
 // the grant is still there is another question.
 func OpenToken(token string) (keyID, grantID string, err error) {
-	b, err := base64.StdEncoding.DecodeString(token)
+	b, err := base64.StdEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) < 1+32+16+8 || b[0] != tokenVersion {
 		return "", "", errToken
 	}

@@ -58,11 +58,11 @@ func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
 	return cur, cur.State.Permits(operation, cur.ARN)
 }
 
-// with lets f use the key as it is now, and gives f's result out only if
+// hold lets f use the key as it is now, and gives f's result out only if
 // nothing happened meanwhile that forbids it. So a use that overlaps a
 // revocation either was decided before it returned, or fails: revocation must
 // win races. f may have worked in vain; what it made is wiped by the caller.
-func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
+func (k *Keys) hold(u Use, operation string, f func(now *Key) error) error {
 	now, err := k.check(u, u.Key.entry.now.Load(), operation)
 	if err != nil {
 		return err
@@ -74,6 +74,15 @@ func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
 		if _, err := k.check(u, after, operation); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// with is hold and what follows a success: the answer to a dry run, or the
+// note that the key was used.
+func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
+	if err := k.hold(u, operation, f); err != nil {
+		return err
 	}
 	if u.DryRun {
 		return errDryRun
@@ -181,10 +190,8 @@ func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx
 			return nil, "", "", err
 		}
 	}
-	inner := to
-	inner.DryRun = false // the outer one answers
 	err = k.with(from, "ReEncrypt", func(src *Key) error {
-		return k.with(inner, "ReEncrypt", func(dst *Key) error {
+		return k.hold(to, "ReEncrypt", func(dst *Key) error {
 			if from.DryRun && len(blob) == 0 {
 				return nil
 			}
@@ -200,6 +207,7 @@ func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx
 	if err != nil {
 		return nil, "", "", err
 	}
+	k.note(to, "ReEncrypt")
 	return newBlob, fromMaterial, toMaterial, nil
 }
 

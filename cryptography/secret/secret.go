@@ -3,8 +3,12 @@
 //
 // A Bytes has no String, no Format and no MarshalJSON that shows anything; its
 // memory lies outside the Go heap, is locked, kept out of core dumps and wiped
-// by Destroy. Where the kernel has memfd_secret(2), the boundary processes use
-// memory that even root cannot read through /proc (see cryptography/boundary).
+// by Destroy. An Arena holds many secrets in one mapping; where the kernel has
+// memfd_secret(2) that is memory which even root cannot read through /proc. The
+// boundary processes keep all their long-lived keys so (cryptography/boundary).
+//
+// Not done here: keeping copies away that other packages make. Whoever works
+// on a secret inside Use wipes its own intermediate results (Wipe, Do).
 package secret
 
 import (
@@ -24,6 +28,10 @@ type Bytes struct {
 	mu   sync.RWMutex
 	data []byte // guarded by mu; page-aligned mapping, nil after Destroy
 	n    int    // length of the secret inside data; set once
+
+	arena   *Arena          // where data lies, nil for pages of its own; set once
+	at      int             // first unit inside the arena; set once
+	cleanup runtime.Cleanup // gives the units back; set once, with arena
 }
 
 // New returns a secret of n zero bytes to be filled by Use.
@@ -82,7 +90,12 @@ func (s *Bytes) Destroy() {
 	if s.data == nil {
 		return
 	}
-	Wipe(s.data) // the mapping itself goes with the cleanup, which must not find it unmapped
+	if s.arena != nil {
+		s.cleanup.Stop()
+		s.arena.free(s.at, (s.n+unit-1)/unit)
+	} else {
+		Wipe(s.data) // the mapping itself goes with the cleanup, which must not find it unmapped
+	}
 	s.data = nil
 }
 

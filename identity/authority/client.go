@@ -18,6 +18,7 @@ var (
 	ErrToken       = errors.New("authority: the security token is invalid")
 	ErrExpired     = errors.New("authority: expired")
 	ErrRevoked     = errors.New("authority: revoked")
+	ErrTooLarge    = errors.New("authority: the session's policies and tags do not fit into a token")
 	ErrDenied      = errors.New("authority: denied")
 	ErrInternal    = errors.New("authority: internal error")
 	ErrUnavailable = errors.New("authority: unavailable")
@@ -103,6 +104,8 @@ func translate(err error) error {
 			return ErrExpired
 		case message.StatusRevoked:
 			return ErrRevoked
+		case message.StatusTooLarge:
+			return ErrTooLarge
 		}
 		return ErrInternal
 	}
@@ -185,8 +188,8 @@ func (c *Client) SigningKey(ctx context.Context, akid string, sealed []byte, tok
 }
 
 // IssueSession makes session credentials. The authority sets the session id
-// and the time of issue; the token is at most 4096 characters, else
-// ErrBadRequest.
+// and the time of issue. The token has at most 4096 characters, else it is
+// ErrTooLarge.
 func (c *Client) IssueSession(ctx context.Context, claims Claims) (akid string, sec *secret.Bytes, token string, err error) {
 	encoded, err := claims.Encode()
 	if err != nil {

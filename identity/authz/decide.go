@@ -20,10 +20,12 @@ func Decide(r *Request, t *Trace) Decision {
 		e.policies = &none
 	}
 	var missing *[]string
-	if t != nil {
+	if t != nil && t.Missing != nil {
 		missing = &t.Missing
 	}
-	e.q.Reset(e.a.Action, e.a.Resource, r.Common, &e.a.Context, missing)
+	if !e.q.Reset(e.a.Action, e.a.Resource, r.Common, &e.a.Context, missing) {
+		return Decision{}
+	}
 	d := e.decide()
 	if !d.Allowed {
 		d.near = e.near()
@@ -224,29 +226,42 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 	if d == nil {
 		return
 	}
-	candidates := d.Candidates(&e.q)
+	// Without a trace the first deny of a type says all, and so does its first allow; of a
+	// resource policy every allow counts, for the kinds of its principals.
+	all := e.trace != nil
+	if !spared && (all || o.deny == nil) {
+		candidates := d.Candidates(&e.q, policy.Deny)
+		for s := candidates.Next(); s != nil; s = candidates.Next() {
+			if e.speaksOf(by, s) == 0 || !s.Applies(&e.q) {
+				continue
+			}
+			if o.deny == nil {
+				o.deny = d
+			}
+			if !all {
+				return
+			}
+			e.trace.Deny = append(e.trace.Deny, Matched{by, d, s.Index})
+		}
+	}
+	if !all && by != ByResource && o.allow != nil {
+		return
+	}
+	candidates := d.Candidates(&e.q, policy.Allow)
 	for s := candidates.Next(); s != nil; s = candidates.Next() {
-		allow := s.Effect == policy.Allow
-		if e.trace == nil && allow && o.allow != nil && by != ByResource {
-			continue // another allow of the type says nothing new; of a resource, its kinds do
-		}
-		if !allow && spared {
-			continue
-		}
-		k := e.speaksOf(s)
+		k := e.speaksOf(by, s)
 		if k == 0 || !s.Applies(&e.q) {
 			continue
 		}
-		if allow {
-			o.kinds |= k
-			if o.allow == nil {
-				o.allow = d
-			}
-		} else if o.deny == nil {
-			o.deny = d
+		o.kinds |= k
+		if o.allow == nil {
+			o.allow = d
 		}
-		if e.trace != nil {
-			e.trace.add(by, d, s)
+		switch {
+		case all:
+			e.trace.Allow = append(e.trace.Allow, Matched{by, d, s.Index})
+		case by != ByResource:
+			return
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -75,8 +76,10 @@ func (d Decision) Message(p *Principal, a *Ask) string {
 	if p.Type == Anonymous {
 		who = "anonymous"
 	}
-	s := "User: " + who + " is not authorized to perform: " + a.Action + " on resource: " + a.Resource
-	if !d.near {
+	s := "User: " + who + " is not authorized to perform: " + a.Action + " on resource: " + cmp.Or(a.Shown, a.Resource)
+	// STS gives no reason: it would tell a role that exists from one that does not
+	// (sts-and-fas section 3).
+	if !d.near || hasPrefixFold(a.Action, "sts:AssumeRole") || equalAction(a.Action, "sts:TagSession") || equalAction(a.Action, "sts:SetSourceIdentity") {
 		return s
 	}
 	name, named := d.By.long()
@@ -120,9 +123,10 @@ func (m Matched) Name() string {
 	return label + "#" + strconv.Itoa(m.Index)
 }
 
-// A Trace collects the statements that matched, in the order of §5, and the condition keys
-// that a statement asked for and that were absent, as the documents spell
-// them. Its slices are the caller's buffers.
+// A Trace collects the statements that matched, in the order of §5. Its slices are the
+// caller's buffers. If Missing is not nil, it also collects the condition keys that a statement
+// asked for and that were absent, as the documents spell them; that is for
+// simulators and costs the evaluation of every condition.
 type Trace struct {
 	Allow, Deny []Matched
 	Missing     []string
@@ -130,15 +134,6 @@ type Trace struct {
 
 // Reset empties the trace and keeps its memory.
 func (t *Trace) Reset() { t.Allow, t.Deny, t.Missing = t.Allow[:0], t.Deny[:0], t.Missing[:0] }
-
-func (t *Trace) add(by By, d *policy.Document, s *policy.Statement) {
-	m := Matched{by, d, s.Index}
-	if s.Effect == policy.Allow {
-		t.Allow = append(t.Allow, m)
-	} else {
-		t.Deny = append(t.Deny, m)
-	}
-}
 
 // AppendJSON writes the audit record's policyDecision: the names of the matched
 // statements and the reason.

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -30,13 +29,8 @@ func (d *Directory) CreateAccount(ctx context.Context, name string, operator boo
 		return Account{}, refuse(ValidationError, "The specified value for name is invalid. It must have 1 to 50 printable characters.")
 	}
 	for range attempts {
-		// Twelve digits, the first not zero: spreadsheets eat leading zeroes.
-		n, err := rand.Int(rand.Reader, big.NewInt(900_000_000_000))
-		if err != nil {
-			return Account{}, fmt.Errorf("directory: account number: %w", err)
-		}
-		r := newRealm(fmt.Sprint(n.Int64() + 100_000_000_000))
-		err = d.change(ctx, r, func(t *tx) error {
+		r := newRealm(id.Account())
+		err := d.change(ctx, r, func(t *tx) error {
 			if r.accountMod != 0 {
 				return refuse(EntityAlreadyExists, "Account %s already exists.", r.account)
 			}

@@ -64,7 +64,7 @@ func (d *Directory) ListAttachedPolicies(account string, kind Kind, name string,
 				all = append(all, Attached{a, lastSegment(a)})
 			}
 		}
-		return pageOfNames(list, all, func(a Attached) string { return fold(a.Name) + a.ARN })
+		return pageOfNames(list, all, func(a Attached) string { return d.policyOrder(a.ARN) })
 	})
 }
 

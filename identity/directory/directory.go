@@ -198,7 +198,7 @@ type Credential struct {
 	Sealed      []byte // opened by the authority alone; not to be changed
 	Active      bool
 	// SessionsSince is when the key was last set inactive: sessions that it made
-	// before that are dead, even if it is active again.
+	// until then are dead, even if it is active again.
 	SessionsSince time.Time
 }
 

@@ -50,6 +50,7 @@ type world struct {
 	*directory.Directory
 	t       *testing.T
 	store   kv.Store
+	reopen  func() kv.Store // what a restart does to the store
 	clock   *clock.Fake
 	outside *outsider
 	account string
@@ -61,31 +62,39 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	store := memory.Open()
 	t.Cleanup(func() { store.Close() })
-	w := &world{t: t, store: store, clock: clock.NewFake(start), outside: &outsider{}}
+	return newWorldOn(t, func() kv.Store { return store })
+}
+
+func newWorldOn(t *testing.T, open func() kv.Store) *world {
+	t.Helper()
+	w := &world{t: t, reopen: open, clock: clock.NewFake(start), outside: &outsider{}}
 	w.open()
+	t.Cleanup(func() {
+		w.must(w.Close(context.Background()))
+		w.must(w.store.Close())
+	})
 	a, err := w.CreateAccount(t.Context(), "hospital", false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.must(err)
 	w.account = a.ID
 	return w
 }
 
-// open opens the directory on the store, as a restart does.
 func (w *world) open() {
 	w.t.Helper()
-	d, err := directory.Open(w.t.Context(), w.store, directory.Config{Clock: w.clock, Authority: w.outside})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.Directory = d
-	w.t.Cleanup(func() { d.Close(context.Background()) })
+	w.store = w.reopen()
+	var err error
+	w.Directory, err = directory.Open(w.t.Context(), w.store, directory.Config{Clock: w.clock, Authority: w.outside})
+	w.must(err)
 }
 
+// restart closes directory and store and opens them again; a memory store stays.
 func (w *world) restart() {
 	w.t.Helper()
-	if err := w.Close(w.t.Context()); err != nil {
-		w.t.Fatal(err)
+	w.must(w.Close(w.t.Context()))
+	if _, inMemory := w.store.(*memory.Store); !inMemory {
+		if _, wrapped := w.store.(*flaky); !wrapped {
+			w.must(w.store.Close())
+		}
 	}
 	w.open()
 }
@@ -328,7 +337,9 @@ func TestWhatMustBeGoneBeforeADeletion(t *testing.T) {
 			},
 			func(w *world) error { return w.DeletePolicyVersion(w.t.Context(), w.account, w.arn("policy/p"), "v2") },
 			"Cannot delete the default version of a policy.",
-			func(w *world) error { return w.SetDefaultPolicyVersion(w.t.Context(), w.account, w.arn("policy/p"), "v1") }},
+			func(w *world) error {
+				return w.SetDefaultPolicyVersion(w.t.Context(), w.account, w.arn("policy/p"), "v1")
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)

@@ -38,6 +38,10 @@ const (
 // fold is the form in which names are compared. Names are ASCII.
 func fold(name string) string { return strings.ToLower(name) }
 
+// foldKey is the form in which tag keys are compared. By way of upper case, so
+// that letters with two lower-case forms are one.
+func foldKey(key string) string { return strings.ToLower(strings.ToUpper(key)) }
+
 func checkName(member, name string, limit int) error {
 	if len(name) > limit {
 		return refuse(ValidationError, "1 validation error detected: Value at '%s' failed to satisfy constraint: Member must have length less than or equal to %d", member, limit)
@@ -85,7 +89,7 @@ func checkTags(tags []Tag) error {
 		if !validTag.MatchString(t.Key) || !validTag.MatchString(t.Value) {
 			return refuse(ValidationError, "1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*")
 		}
-		k := strings.ToLower(t.Key)
+		k := foldKey(t.Key)
 		if strings.HasPrefix(k, "aws:") {
 			return refuse(InvalidInput, "Tag keys that start with aws: are reserved.")
 		}

@@ -1,8 +1,11 @@
 package directory
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -18,12 +21,9 @@ func pageOf[T any](list List, n int, key func(i int) string, item func(i int) (T
 	}
 	start := 0
 	if list.Marker != "" {
-		after, err := base64.RawURLEncoding.DecodeString(list.Marker)
-		if err != nil {
+		var ok bool
+		if start, ok = seek(list.Marker, n, key); !ok {
 			return Page[T]{}, refuse(ValidationError, "Invalid Marker.")
-		}
-		for start < n && key(start) <= string(after) {
-			start++
 		}
 	}
 	var page Page[T]
@@ -34,13 +34,44 @@ func pageOf[T any](list List, n int, key func(i int) string, item func(i int) (T
 			continue
 		}
 		if len(page.Items) == limit {
-			page.Marker = base64.RawURLEncoding.EncodeToString([]byte(last))
+			page.Marker = markerOf(last)
 			break
 		}
 		page.Items = append(page.Items, it)
 		last = key(i)
 	}
 	return page, nil
+}
+
+// maxMarked is the longest sort key that stands in a marker itself: IAM's model
+// takes markers of up to 320 characters.
+const maxMarked = 200
+
+// markerOf says where a page ended. Keys that are too long (of tags) are named
+// by their hash.
+func markerOf(key string) string {
+	if len(key) > maxMarked {
+		h := sha256.Sum256([]byte(key))
+		return "~" + hex.EncodeToString(h[:])
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(key))
+}
+
+// seek finds the first of n items behind a marker.
+func seek(marker string, n int, key func(i int) string) (start int, ok bool) {
+	if strings.HasPrefix(marker, "~") {
+		for i := range n {
+			if k := key(i); len(k) > maxMarked && markerOf(k) == marker {
+				return i + 1, true
+			}
+		}
+		return 0, false // it was deleted meanwhile, and its place is not known
+	}
+	after, err := base64.RawURLEncoding.DecodeString(marker)
+	if err != nil {
+		return 0, false
+	}
+	return sort.Search(n, func(i int) bool { return key(i) > string(after) }), true
 }
 
 // checkPrefix returns the path prefix to be compared.

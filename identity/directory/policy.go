@@ -149,22 +149,16 @@ func (d *Directory) ListPolicies(account string, f PolicyFilter, list List) (Pag
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	both := !f.Managed && !f.Local
-	var arns []string // in order, so the sort key of a page is owner and place
+	var arns []string
 	if f.Local || both {
 		for _, name := range r.order(PolicyKind) {
 			arns = append(arns, r.byName[name].arn)
 		}
 	}
-	local := len(arns)
 	if f.Managed || both {
 		arns = append(arns, operatorOrder(d.managed)...)
 	}
-	key := func(i int) string {
-		if i < local {
-			return "1" + fold(lastSegment(arns[i]))
-		}
-		return "2" + fold(lastSegment(arns[i]))
-	}
+	key := func(i int) string { return d.policyOrder(arns[i]) }
 	return pageOf(list, len(arns), key, func(i int) (Policy, bool) {
 		var p Policy
 		if op := d.managed[arns[i]]; op != nil {
@@ -180,6 +174,15 @@ func (d *Directory) ListPolicies(account string, f PolicyFilter, list List) (Pag
 		}
 		return p, true
 	})
+}
+
+// policyOrder is the sort key of a managed policy: the account's own before the
+// operator's. Names are unique for each owner.
+func (d *Directory) policyOrder(policyARN string) string {
+	if d.managed[policyARN] != nil {
+		return "2" + fold(lastSegment(policyARN))
+	}
+	return "1" + fold(lastSegment(policyARN))
 }
 
 // alterPolicy replaces the record of a managed policy by what edit makes of a

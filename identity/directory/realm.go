@@ -25,6 +25,7 @@ type realm struct {
 	accountMod kv.Rev                          // guarded by write and mu; 0: no such account
 	entities   map[string]*entity              // guarded by write and mu; by unique id
 	names      map[nameOf]*entity              // guarded by write and mu
+	count      [4]int                          // guarded by write and mu; of names, by kind
 	policies   map[string]*managed             // guarded by write and mu; by unique id
 	byARN      map[string]*managed             // guarded by write and mu
 	byName     map[string]*managed             // guarded by write and mu; by folded name
@@ -111,6 +112,7 @@ func (d *Directory) setEntity(r *realm, id string, rec *entityRecord, mod kv.Rev
 	}
 	if old := e.rec; old != nil {
 		delete(r.names, nameOf{old.Kind, fold(old.Name)})
+		r.count[old.Kind]--
 		r.sorted[old.Kind].Store(nil)
 		for _, p := range old.Attached {
 			unlink(r.users, p, e)
@@ -126,6 +128,7 @@ func (d *Directory) setEntity(r *realm, id string, rec *entityRecord, mod kv.Rev
 		return
 	}
 	r.names[nameOf{rec.Kind, fold(rec.Name)}] = e
+	r.count[rec.Kind]++
 	r.sorted[rec.Kind].Store(nil)
 	for _, p := range rec.Attached {
 		link(r.users, p, e)
@@ -164,7 +167,7 @@ func (r *realm) setPolicy(id string, rec *policyRecord, mod kv.Rev) {
 	}
 	if m == nil {
 		// Name and path of a policy never change.
-		m = &managed{id: id, arn: arn.IAM(r.account, PolicyKind.String(), rec.Path, rec.Name)}
+		m = &managed{id: id, arn: policyARN(r.account, rec)}
 		r.policies[id], r.byARN[m.arn], r.byName[fold(rec.Name)] = m, m, m
 		r.sorted[PolicyKind].Store(nil)
 	}
@@ -172,6 +175,10 @@ func (r *realm) setPolicy(id string, rec *policyRecord, mod kv.Rev) {
 		r.forget(m.arn)
 	}
 	m.rec, m.mod = rec, mod
+}
+
+func policyARN(account string, rec *policyRecord) string {
+	return arn.IAM(account, PolicyKind.String(), rec.Path, rec.Name)
 }
 
 // setVersion replaces a version's text; rec nil removes it. Caller holds r.mu.

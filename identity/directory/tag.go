@@ -3,7 +3,6 @@ package directory
 import (
 	"context"
 	"slices"
-	"strings"
 )
 
 // Tag adds tags to a user or role (by name) or a managed policy (by ARN); a
@@ -30,7 +29,7 @@ func (d *Directory) Tag(ctx context.Context, account string, kind Kind, name str
 func (d *Directory) Untag(ctx context.Context, account string, kind Kind, name string, keys []string) error {
 	return d.editTags(ctx, account, kind, name, func(have []tagRecord) ([]tagRecord, error) {
 		return slices.DeleteFunc(slices.Clone(have), func(t tagRecord) bool {
-			return slices.ContainsFunc(keys, func(k string) bool { return strings.EqualFold(k, t.Key) })
+			return slices.ContainsFunc(keys, func(k string) bool { return foldKey(k) == foldKey(t.Key) })
 		}), nil
 	})
 }
@@ -51,7 +50,7 @@ func (d *Directory) ListTags(account string, kind Kind, name string, list List) 
 			return Page[Tag]{}, err
 		}
 	}
-	return pageOfNames(list, tags, func(t Tag) string { return strings.ToLower(t.Key) })
+	return pageOfNames(list, tags, func(t Tag) string { return foldKey(t.Key) })
 }
 
 func (d *Directory) editTags(ctx context.Context, account string, kind Kind, name string, edit func([]tagRecord) ([]tagRecord, error)) error {
@@ -68,5 +67,5 @@ func (d *Directory) editTags(ctx context.Context, account string, kind Kind, nam
 }
 
 func tagIndex(tags []tagRecord, key string) int {
-	return slices.IndexFunc(tags, func(t tagRecord) bool { return strings.EqualFold(t.Key, key) })
+	return slices.IndexFunc(tags, func(t tagRecord) bool { return foldKey(t.Key) == foldKey(key) })
 }

@@ -42,7 +42,7 @@ func (d *Directory) create(ctx context.Context, account string, rec entityRecord
 		if _, err := r.find(rec.Kind, rec.Name); err == nil {
 			return refuse(EntityAlreadyExists, "%s with name %s already exists.", title(rec.Kind), rec.Name)
 		}
-		if quota, name := d.quota(rec.Kind); r.count(rec.Kind) >= quota {
+		if quota, name := d.quota(rec.Kind); r.count[rec.Kind] >= quota {
 			return refuse(LimitExceeded, "Cannot exceed quota for %s: %d", name, quota)
 		}
 		if rec.Boundary != "" {
@@ -73,13 +73,6 @@ func (d *Directory) quota(k Kind) (n int, name string) {
 		return d.quotas.Roles, "RolesPerAccount"
 	}
 	return d.quotas.Users, "UsersPerAccount"
-}
-
-// count says how many there are of a kind. Caller holds r.write.
-func (r *realm) count(k Kind) int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return len(r.order(k))
 }
 
 // user is the exported form. Caller holds realm.write or realm.mu.

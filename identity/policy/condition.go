@@ -64,6 +64,7 @@ type Condition struct {
 	Values   []string // as written; numbers and booleans by their JSON text
 
 	key       keyRef
+	negated   bool
 	patterns  []Pattern      // String and Arn operators
 	numbers   []number       // Numeric operators
 	instants  []instant      // Date operators
@@ -161,7 +162,7 @@ func (p *parser) buildCondition(raw *rawCondition) (c Condition, err error) {
 	if vendor, name, ok := strings.Cut(raw.key.s, ":"); !ok || vendor == "" || name == "" {
 		return c, p.fail(raw.key.at, msgVendor, "a condition key is vendor:name")
 	}
-	c = Condition{Operator: operator, Key: raw.key.s, key: refer(raw.key.s)}
+	c = Condition{Operator: operator, Key: raw.key.s, key: refer(raw.key.s), negated: operator.Op.Negated()}
 	for _, v := range raw.values {
 		c.Values = append(c.Values, v.s)
 		if !c.add(v.s, p.vars) {
@@ -210,6 +211,9 @@ func (c *Condition) add(s string, vars bool) (ok bool) {
 // allow nor fail to deny (§3).
 func (c *Condition) holds(q *Question, effect Effect) bool {
 	values, n, deadlock := q.lookup(&c.key)
+	if deadlock {
+		return effect == Deny // of two tags that differ by case one cannot even say whether the key is there
+	}
 	if c.Operator.Op == Null {
 		return n == 0 && c.wantTrue || n > 0 && c.wantFalse
 	}
@@ -220,13 +224,13 @@ func (c *Condition) holds(q *Question, effect Effect) bool {
 		case ForAnyValue:
 			return c.Operator.IfExists
 		}
-		return c.Operator.IfExists || c.Operator.Op.Negated()
+		return c.Operator.IfExists || c.negated
 	}
-	if deadlock || n > 1 && c.Operator.Set == NoSet {
+	if n > 1 && c.Operator.Set == NoSet {
 		return effect == Deny
 	}
 	for _, v := range values {
-		ok := c.match(v, q) != c.Operator.Op.Negated()
+		ok := c.match(v, q) != c.negated
 		switch {
 		case c.Operator.Set == ForAllValues && !ok:
 			return false

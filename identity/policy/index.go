@@ -35,11 +35,19 @@ func compileAction(s string) (a action, message string) {
 	return action{service: strings.ToLower(vendor), name: newMatcher(compiled)}, ""
 }
 
-// An index finds the statements whose actions may match without asking each one.
+// An index finds the statements of one effect whose actions may match without
+// asking each one. Its size and the time to build it grow with the document, not
+// faster.
 type index struct {
-	exact   map[string][]uint16  // service:name without wildcards
-	service map[string][]pattern // service: with wildcards in the name
-	wild    []uint16             // any service: a star, or NotAction
+	services map[string]*serviceIndex
+	wild     []uint16 // statements with a star, or with NotAction
+}
+
+// A serviceIndex is what the statements say about one service. All lists ascend.
+type serviceIndex struct {
+	exact    map[string][]uint16 // names without wildcards
+	patterns []pattern           // names with
+	except   []exception         // NotAction statements that name the service
 }
 
 type pattern struct {
@@ -47,39 +55,71 @@ type pattern struct {
 	name      matcher
 }
 
+// An exception is a NotAction statement that names all of the service, or some of it.
+type exception struct {
+	statement uint16
+	whole     bool
+}
+
 // newIndex relies on LimitParameter: no document has 65536 statements.
-func newIndex(statements []Statement) index {
-	x := index{exact: make(map[string][]uint16), service: make(map[string][]pattern)}
+func newIndex(statements []Statement, effect Effect) index {
+	x := index{services: make(map[string]*serviceIndex)}
 	for i := range statements {
 		s, n := &statements[i], uint16(i)
-		if s.NotAction || slices.ContainsFunc(s.actions, func(a action) bool { return a.all }) {
+		all := slices.ContainsFunc(s.actions, func(a action) bool { return a.all })
+		switch {
+		case s.Effect != effect, all && s.NotAction:
+			continue // NotAction * is no action
+		case all || s.NotAction:
 			x.wild = append(x.wild, n)
-			continue
 		}
-		for _, a := range s.actions {
-			switch {
-			case a.name.shape != shapeExact:
-				x.service[a.service] = append(x.service[a.service], pattern{n, a.name})
-			default:
-				name := a.service + ":" + a.name.text
-				// Ascending, so that a repetition can only be the last.
-				if l := x.exact[name]; len(l) == 0 || l[len(l)-1] != n {
-					x.exact[name] = append(l, n)
-				}
+		for j := range s.actions {
+			if a := &s.actions[j]; !all {
+				x.of(a.service).add(n, a, s.NotAction)
 			}
 		}
 	}
 	return x
 }
 
-// Candidates are the statements of the document whose actions match the question,
-// in their order.
-func (d *Document) Candidates(q *Question) Candidates {
-	x := &d.index
+func (x *index) of(service string) *serviceIndex {
+	if x.services[service] == nil {
+		x.services[service] = &serviceIndex{exact: make(map[string][]uint16)}
+	}
+	return x.services[service]
+}
+
+func (x *serviceIndex) add(n uint16, a *action, not bool) {
+	switch {
+	case not:
+		if l := len(x.except); l == 0 || x.except[l-1].statement != n {
+			x.except = append(x.except, exception{statement: n})
+		}
+		last := &x.except[len(x.except)-1]
+		last.whole = last.whole || a.name.shape == shapeAll
+	case a.name.shape != shapeExact:
+		x.patterns = append(x.patterns, pattern{n, a.name})
+	default:
+		// Ascending, so that a repetition can only be the last.
+		if l := x.exact[a.name.text]; len(l) == 0 || l[len(l)-1] != n {
+			x.exact[a.name.text] = append(l, n)
+		}
+	}
+}
+
+// Candidates are the statements of an effect whose actions match the question, in their
+// order.
+func (d *Document) Candidates(q *Question, effect Effect) Candidates {
+	x := &d.allows
+	if effect == Deny {
+		x = &d.denies
+	}
 	c := Candidates{d: d, q: q, wild: x.wild}
-	if q.colon >= 0 && len(q.action) <= maxAction {
-		c.exact = x.exact[string(q.lower[:len(q.action)])]
-		c.patterns = x.service[string(q.lower[:q.colon])]
+	if s := x.services[string(q.lower[:q.colon])]; s != nil {
+		c.patterns, c.except = s.patterns, s.except
+		if len(s.exact) > 0 {
+			c.exact = s.exact[string(q.lower[q.colon+1:len(q.action)])]
+		}
 	}
 	return c
 }
@@ -90,35 +130,42 @@ type Candidates struct {
 	q           *Question
 	exact, wild []uint16
 	patterns    []pattern
+	except      []exception
 }
 
 // Next gives the next statement, nil at the end.
 func (c *Candidates) Next() *Statement {
-	// A merge of three ascending lists, of which two still have to be asked.
+	// A merge of ascending lists: those that surely match, and those still to be asked.
 	for {
-		next := 1 << 16
+		const end = 1 << 16
+		exact, wild, pattern := end, end, end
 		if len(c.exact) > 0 {
-			next = int(c.exact[0])
+			exact = int(c.exact[0])
 		}
 		if len(c.wild) > 0 {
-			next = min(next, int(c.wild[0]))
+			wild = int(c.wild[0])
 		}
 		if len(c.patterns) > 0 {
-			next = min(next, int(c.patterns[0].statement))
+			pattern = int(c.patterns[0].statement)
 		}
-		if next == 1<<16 {
+		next := min(exact, wild, pattern)
+		if next == end {
 			return nil
 		}
 		matched := false
-		if len(c.exact) > 0 && int(c.exact[0]) == next {
+		if exact == next {
 			c.exact, matched = c.exact[1:], true
 		}
-		if len(c.wild) > 0 && int(c.wild[0]) == next {
-			c.wild, matched = c.wild[1:], c.d.statements[next].matchesAction(c.q)
+		if wild == next {
+			c.wild, matched = c.wild[1:], c.unexcepted(next)
 		}
-		for len(c.patterns) > 0 && int(c.patterns[0].statement) == next {
+		for pattern == next {
 			matched = matched || c.patterns[0].name.matchFold(c.q.name())
 			c.patterns = c.patterns[1:]
+			pattern = end
+			if len(c.patterns) > 0 {
+				pattern = int(c.patterns[0].statement)
+			}
 		}
 		if matched {
 			return &c.d.statements[next]
@@ -126,11 +173,23 @@ func (c *Candidates) Next() *Statement {
 	}
 }
 
+// unexcepted says whether a statement that speaks of every service speaks of this
+// action. Statements that do not name the service in NotAction need no look.
+func (c *Candidates) unexcepted(statement int) bool {
+	for len(c.except) > 0 && int(c.except[0].statement) < statement {
+		c.except = c.except[1:]
+	}
+	if len(c.except) == 0 || int(c.except[0].statement) != statement {
+		return true
+	}
+	return !c.except[0].whole && c.d.statements[statement].matchesAction(c.q)
+}
+
 // matchesAction says whether the statement's Action or NotAction matches, without an index.
 func (s *Statement) matchesAction(q *Question) bool {
 	for i := range s.actions {
 		a := &s.actions[i]
-		if a.all || q.colon >= 0 && len(a.service) == q.colon && equalFold(a.service, q.vendor()) && a.name.matchFold(q.name()) {
+		if a.all || len(a.service) == q.colon && equalFold(a.service, q.vendor()) && a.name.matchFold(q.name()) {
 			return !s.NotAction
 		}
 	}

@@ -24,8 +24,7 @@ type entry struct {
 	hash     uint64
 	name     string
 	off, n   int  // values[off:off+n]
-	rivals   bool // the name was set in two spellings
-	deadlock bool // rivals, and a tag: neither matches
+	deadlock bool // a tag that was set in two spellings: neither matches
 }
 
 // Set replaces the values of a key; no values removes it (a key without values
@@ -46,12 +45,12 @@ func (k *Keys) put(name string, values []string, keep bool) {
 		return
 	}
 	if e.name != name && e.n > 0 {
-		keep, e.rivals = true, true
+		keep = true
 		e.deadlock = isTag(name)
 	}
 	if !keep && len(values) <= e.n {
 		e.n = copy(k.values[e.off:], values)
-		e.rivals, e.deadlock = false, false
+		e.deadlock = false
 		return
 	}
 	// The grown list moves to the end, so that no other key's values shift.
@@ -69,15 +68,17 @@ func (k *Keys) Get(name string) ([]string, bool) {
 	if e == nil || e.n == 0 {
 		return nil, false
 	}
-	return k.values[e.off : e.off+e.n : e.off+e.n], true
+	return k.of(e), true
 }
+
+func (k *Keys) of(e *entry) []string { return k.values[e.off : e.off+e.n : e.off+e.n] }
 
 // All gives every key that has a value, in the order they were first set.
 func (k *Keys) All() iter.Seq2[string, []string] {
 	return func(yield func(string, []string) bool) {
 		for i := range k.entries {
 			e := &k.entries[i]
-			if e.n > 0 && !yield(e.name, k.values[e.off:e.off+e.n:e.off+e.n]) {
+			if e.n > 0 && !yield(e.name, k.of(e)) {
 				return
 			}
 		}

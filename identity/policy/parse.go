@@ -111,7 +111,7 @@ func (p *parser) document() (*Document, error) {
 		}
 		sids[s.Sid] = true
 	}
-	d.index = newIndex(d.statements)
+	d.allows, d.denies = newIndex(d.statements, Allow), newIndex(d.statements, Deny)
 	return d, nil
 }
 

@@ -168,7 +168,10 @@ func scanVariable(s string) (p Part, n int) {
 		if name == "*" || name == "?" || name == "$" {
 			return Part{Kind: Literal, Text: name}, end + 1
 		}
-		return Part{Kind: Variable, Text: name}, keep(end+1, isKeyName(name))
+		if !isKeyName(name) {
+			return p, 0
+		}
+		return Part{Kind: Variable, Text: name}, end + 1
 	}
 	rest := strings.TrimLeft(s[end+1:], " ")
 	if !strings.HasPrefix(rest, "'") {
@@ -176,18 +179,10 @@ func scanVariable(s string) (p Part, n int) {
 	}
 	value, after, ok := strings.Cut(rest[1:], "'")
 	after = strings.TrimLeft(after, " ")
-	if !ok || !strings.HasPrefix(after, "}") {
+	if !ok || !strings.HasPrefix(after, "}") || !isKeyName(name) {
 		return p, 0
 	}
-	p = Part{Kind: Variable, Text: name, Default: value, HasDefault: true}
-	return p, keep(len(s)-len(after)+1, isKeyName(name))
-}
-
-func keep(n int, ok bool) int {
-	if ok {
-		return n
-	}
-	return 0
+	return Part{Kind: Variable, Text: name, Default: value, HasDefault: true}, len(s) - len(after) + 1
 }
 
 // isKeyName says whether s can name a condition key: vendor:name.

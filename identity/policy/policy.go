@@ -10,8 +10,8 @@
 // shared between goroutines and kept in snapshots; Named and Bind give changed
 // copies that share the compiled parts.
 //
-// To match, fill a Question, walk d.Candidates (the statements whose actions
-// match) and ask each one Applies (resource and conditions). Matching
+// To match, fill a Question, walk d.Candidates (the statements of one effect whose
+// actions match) and ask each one Applies (resource and conditions). Matching
 // allocates nothing, unless a variable expands a pattern beyond some hundred bytes.
 // Glob matching is iterative with one backtrack point; regular expressions
 // are not used, and no document or request makes it exponential.
@@ -47,6 +47,14 @@ const (
 	Trust
 	Key
 )
+
+func (k Kind) String() string {
+	names := [...]string{"", "identity", "boundary", "session", "scp", "rcp", "managed rcp", "endpoint", "resource", "trust", "key"}
+	if k < Identity || int(k) >= len(names) {
+		return "unknown"
+	}
+	return names[k]
+}
 
 // Limits of documents in the unit that Size measures (§1). Where a service
 // counts bytes as stored, the constant says so.
@@ -131,7 +139,8 @@ type Document struct {
 	label      string
 	text       []byte
 	statements []Statement
-	index      index
+	allows     index
+	denies     index
 }
 
 // A Statement is one statement as data. Its slices belong to the document and

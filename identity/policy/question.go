@@ -17,24 +17,28 @@ type Question struct {
 	count    int // segments of resource
 
 	action string
-	colon  int // first colon of action, -1 without
+	colon  int // first colon of action
 	lower  [maxAction]byte
 }
 
-// maxAction bounds the names of actions that the index of exact names finds. AWS's
-// are shorter, and a document that names a longer one does not match.
+// maxAction bounds the names of actions, service included; AWS's are shorter.
 const maxAction = 128
 
-// Reset prepares the question for an action and a resource.
-func (q *Question) Reset(action, resource string, call, target *Keys, missing *[]string) {
+// Reset prepares the question for an action and a resource. It is false if the
+// action is none: such a question must not be asked, it has no right answer.
+func (q *Question) Reset(action, resource string, call, target *Keys, missing *[]string) bool {
 	q.Call, q.Target, q.Missing = call, target, missing
 	q.resource = resource
 	q.count = split(resource, &q.segments)
 	q.action = action
 	q.colon = strings.IndexByte(action, ':')
-	for i := range min(len(action), maxAction) {
+	if q.colon <= 0 || len(action) > maxAction {
+		return false
+	}
+	for i := range len(action) {
 		q.lower[i] = small(action[i])
 	}
+	return true
 }
 
 func (q *Question) vendor() string { return q.action[:q.colon] }
@@ -57,12 +61,14 @@ func split(s string, into *[6]string) int {
 // lookup gives the values of a key and their number; deadlock says that the key is a tag
 // set in two spellings. The target's key hides the call's.
 func (q *Question) lookup(k *keyRef) (values []string, n int, deadlock bool) {
-	for _, keys := range [2]*Keys{q.Target, q.Call} {
-		if keys == nil {
-			continue
+	if q.Target != nil {
+		if e := q.Target.find(k.hash, k.name); e != nil && e.n > 0 {
+			return q.Target.of(e), e.n, e.deadlock
 		}
-		if e := keys.find(k.hash, k.name); e != nil && e.n > 0 {
-			return keys.values[e.off : e.off+e.n : e.off+e.n], e.n, e.deadlock
+	}
+	if q.Call != nil {
+		if e := q.Call.find(k.hash, k.name); e != nil && e.n > 0 {
+			return q.Call.of(e), e.n, e.deadlock
 		}
 	}
 	q.miss(k.name)

@@ -334,7 +334,7 @@ func (s *Sessions) checkSessionPolicies(account string, in *AssumeRole) error {
 func (s *Sessions) issue(ctx context.Context, claims authority.Claims) (Credentials, error) {
 	akid, sec, token, err := s.authority.IssueSession(ctx, claims)
 	switch {
-	case errors.Is(err, authority.ErrBadRequest):
+	case errors.Is(err, authority.ErrTooLarge):
 		// The one thing that depends on the caller and was not checked: how well its claims compress.
 		return Credentials{}, refuse(PackedPolicyTooLarge, "The session token would be longer than 4096 characters.")
 	case err != nil:

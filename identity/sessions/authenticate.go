@@ -51,10 +51,10 @@ func (s *Sessions) Authenticate(ctx context.Context, p *sigv4.Parsed, stringToSi
 	switch {
 	case errors.Is(err, authority.ErrSignature):
 		return nil, sigv4.Refuse(sigv4.BadSignature)
-	case errors.Is(err, authority.ErrExpired), errors.Is(err, authority.ErrRevoked):
-		// To a client a revoked session is one that ended early: it can ask for a new one.
+	case errors.Is(err, authority.ErrExpired):
 		return nil, sigv4.Refuse(sigv4.ExpiredToken)
 	case err != nil || claims == nil:
+		// A revoked session is answered like one whose role is gone: which of the two is found first must not show.
 		return nil, sigv4.Refuse(sigv4.BadToken)
 	}
 	return s.session(claims, p)
@@ -128,7 +128,7 @@ func (s *Sessions) session(claims *authority.Claims, p *sigv4.Parsed) (*Caller, 
 		return nil, sigv4.Refuse(sigv4.ExpiredToken)
 	}
 	cred, ok := s.directory.Credential(claims.CredentialID)
-	if claims.CredentialID == "" || !ok || !cred.Active || claims.Issued.Before(cred.SessionsSince) {
+	if claims.CredentialID == "" || !ok || !cred.Active || !claims.Issued.After(cred.SessionsSince) {
 		return nil, dead
 	}
 	snap, ok := s.directory.Principal(claims.PrincipalID)
@@ -156,14 +156,16 @@ func (s *Sessions) session(claims *authority.Claims, p *sigv4.Parsed) (*Caller, 
 		}
 		managed = append(managed, doc)
 	}
-	if c := s.lookup(p.AccessKeyID, cred, snap, claims.SessionID); c != nil && claims.MFA == nil && same(c.policies, managed) {
+	if c := s.lookup(p.AccessKeyID, cred, snap, claims.SessionID); c != nil && same(c.policies, managed) {
 		return c.caller, nil
 	}
 	c, err := s.makeSession(claims, p.AccessKeyID, snap, managed)
 	if err != nil {
 		return nil, err
 	}
-	s.remember(p.AccessKeyID, &cached{caller: c, cred: cred, snapshot: snap, session: claims.SessionID, policies: managed})
+	if claims.MFA == nil { // the age of a second factor is another with every call
+		s.remember(p.AccessKeyID, &cached{caller: c, cred: cred, snapshot: snap, session: claims.SessionID, policies: managed})
+	}
 	return c, nil
 }
 

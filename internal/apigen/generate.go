@@ -55,7 +55,7 @@ func Generate(api fs.FS) (map[string][]byte, error) {
 // unused reports overrides that name nothing: a slip of the pen would
 // otherwise silently change what absent means.
 func (o *overrides) unused() error {
-	for kind, set := range map[string]map[string]bool{"presence": o.presence, "always": o.always, "escape": o.escape, "silent": o.silent, "access": o.access} {
+	for kind, set := range map[string]map[string]bool{"presence": o.presence, "always": o.always, "escape": o.escape, "silent": o.silent, "strict": o.strict, "sensitive": o.sensitive, "access": o.access} {
 		for key := range set {
 			if !o.used[kind+" "+key] {
 				return fmt.Errorf("overrides.txt: %s %s names nothing", kind, key)
@@ -94,6 +94,13 @@ func (g *generator) run(files map[string][]byte) error {
 	for _, n := range g.model.Shapes.Names {
 		if s := g.model.Shapes.ByKey[n]; s.Pattern != "" && (g.patShape[s.Pattern] == "" || g.over.pattern[g.service+" "+n] != "") {
 			g.patShape[s.Pattern] = n
+		}
+	}
+	for _, n := range g.model.Shapes.Names {
+		if g.over.fact(g.over.sensitive, "sensitive", g.service+" "+n) {
+			s := g.model.Shapes.ByKey[n]
+			s.Sensitive = true
+			g.model.Shapes.ByKey[n] = s
 		}
 	}
 	roots := map[string]bool{} // shapes that are only inputs or outputs
@@ -212,7 +219,7 @@ func (g *generator) structure(goName string, ref *shape.Ref, output bool) error 
 	}
 	s := g.model.Shapes.ByKey[ref.Shape]
 	fmt.Fprintf(&g.types, "// %s is %s.\ntype %s struct {\n", goName, from, goName)
-	if tag := g.model.StructTag(&s, ref); tag != "" {
+	if tag := g.model.StructTag(&s, ref, g.over.fact(g.over.strict, "strict", g.service+" "+goName)); tag != "" {
 		fmt.Fprintf(&g.types, "_ struct{} `aws:%q`\n", tag)
 	}
 	for _, m := range s.Members.Names {
@@ -227,10 +234,7 @@ func (g *generator) structure(goName string, ref *shape.Ref, output bool) error 
 func (g *generator) member(goName string, s *shape.Shape, m string, output bool) error {
 	r := s.Members.ByKey[m]
 	extra := shape.Extra{Always: g.over.has(g.over.always, "always", g.service, goName, m)}
-	if key := g.service + " " + r.Shape; g.over.escape[key] {
-		g.over.used["escape "+key] = true
-		extra.Escape = true
-	}
+	extra.Escape = g.over.fact(g.over.escape, "escape", g.service+" "+r.Shape)
 	typ, err := g.fieldType(&r, slices.Contains(s.Required, m), output && s.Payload == m, s.Payload == m)
 	if err != nil {
 		return fmt.Errorf("%s.%s: %w", goName, m, err)
@@ -365,10 +369,7 @@ func (g *generator) exception(name string, s *shape.Shape) error {
 	default:
 		status = 400
 	}
-	silent := g.over.silent[g.service+" "+name]
-	if silent {
-		g.over.used["silent "+g.service+" "+name] = true
-	}
+	silent := g.over.fact(g.over.silent, "silent", g.service+" "+name)
 	message := "message"
 	var extra []string
 	for _, m := range s.Members.Names {
@@ -426,8 +427,8 @@ func (g *generator) operations() error {
 			fmt.Fprintf(b, "TargetAliases: []string{%q},\n", meta.TargetPrefix[i+1:])
 		}
 	}
-	if meta.XMLNamespace != "" {
-		fmt.Fprintf(b, "Namespace: %q,\n", meta.XMLNamespace)
+	if meta.XMLNamespace.URI != "" {
+		fmt.Fprintf(b, "Namespace: %q,\n", meta.XMLNamespace.URI)
 	}
 	if meta.GlobalEndpoint != "" {
 		b.WriteString("Global: true,\n")

@@ -23,6 +23,10 @@
 //     UpdateUser on both ARNs, as with AWS.
 //   - Secrets of access keys pass through as *secret.Bytes: no string holds them.
 //   - No input is accepted and ignored.
+//
+// What is not promised: asks are made about an entity as it is when the call
+// arrives. Tags or a path that somebody else changes in the moment between the
+// decision and the handler are not looked at again.
 package iam
 
 import (

@@ -108,9 +108,9 @@ func boundaryShape(policyARN string) *iam.AttachedPermissionsBoundary {
 		return nil
 	}
 	return &iam.AttachedPermissionsBoundary{
-		// The documented value is PermissionsBoundaryPolicy; what IAM answers, and
-		// the model's enumeration holds, is the same word.
-		PermissionsBoundaryType: iam.PermissionsBoundaryAttachmentTypePermissionsBoundaryPolicy,
+		// IAM answers Policy, as its reference says, although the model's enumeration
+		// knows only PermissionsBoundaryPolicy.
+		PermissionsBoundaryType: "Policy",
 		PermissionsBoundaryArn:  policyARN,
 	}
 }

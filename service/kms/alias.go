@@ -18,7 +18,7 @@ func createAliasAsks(ctx context.Context, c *call, in *kms.CreateAliasInput) err
 	}
 	j := c.addAccount("kms:CreateAlias", aliasARN)
 	j.fill = requestAlias(in.AliasName)
-	return c.resolve(ctx, "kms:CreateAlias", in.TargetKeyId, ownKeys, func(k *subject) { k.fill = j.fill })
+	return c.resolveNext(ctx, "kms:CreateAlias", in.TargetKeyId, ownKeys, func(k *subject) { k.fill = j.fill })
 }
 
 func requestAlias(name string) func(*operation.Keys) {
@@ -49,7 +49,7 @@ func updateAliasAsks(ctx context.Context, c *call, in *kms.UpdateAliasInput) err
 	if err := c.existingAlias(ctx, "kms:UpdateAlias", in.AliasName); err != nil {
 		return err
 	}
-	return c.resolve(ctx, "kms:UpdateAlias", in.TargetKeyId, ownKeys, func(k *subject) { k.fill = requestAlias(in.AliasName) })
+	return c.resolveNext(ctx, "kms:UpdateAlias", in.TargetKeyId, ownKeys, func(k *subject) { k.fill = requestAlias(in.AliasName) })
 }
 
 func updateAlias(ctx context.Context, c *call, in *kms.UpdateAliasInput) (*kms.UpdateAliasOutput, error) {

@@ -101,7 +101,12 @@ func (c *call) grantees() []string {
 
 // byGrant gives the grants that allow an operation with an encryption context.
 func (c *call) byGrant(operationName string, encCtx map[string]string) func(*keys.Key) []operation.Grant {
-	return func(key *keys.Key) []operation.Grant { return key.Grants(c.grantees(), operationName, encCtx) }
+	return func(key *keys.Key) []operation.Grant {
+		if !key.HasGrants() {
+			return nil
+		}
+		return key.Grants(c.grantees(), operationName, encCtx)
+	}
 }
 
 // add makes a subject about a key that is resolved already.
@@ -164,6 +169,24 @@ func (c *call) resolve(ctx context.Context, action, ref string, r reach, prepare
 		return &operation.Denied{Ask: hidden, Decision: d}
 	}
 	return nil
+}
+
+// resolveNext is resolve for a request that has subjects already. If one of
+// these is refused, that is the answer, whatever became of the further key:
+// else the order of the refusals would tell whether it exists.
+func (c *call) resolveNext(ctx context.Context, action, ref string, r reach, prepare func(j *subject)) error {
+	first := c.subjects
+	err := c.resolve(ctx, action, ref, r, prepare)
+	if err == nil {
+		return nil
+	}
+	for _, j := range first {
+		if !c.Evaluate(j.ask(j.key)).Allowed {
+			c.subjects = first
+			return nil
+		}
+	}
+	return err
 }
 
 // missing answers for something of the caller's account that is not there:

@@ -183,7 +183,7 @@ func reEncryptAsks(ctx context.Context, c *call, in *kms.ReEncryptInput) error {
 	if err != nil {
 		return err
 	}
-	return c.resolve(ctx, "kms:ReEncryptTo", in.DestinationKeyId, anyAccount|byAlias,
+	return c.resolveNext(ctx, "kms:ReEncryptTo", in.DestinationKeyId, anyAccount|byAlias,
 		side("ReEncryptTo", in.DestinationEncryptionAlgorithm, in.DestinationEncryptionContext))
 }
 

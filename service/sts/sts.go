@@ -13,6 +13,7 @@ package sts
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/leadglass/leadglass/api/sts"
 	"github.com/leadglass/leadglass/base/id"
@@ -142,9 +143,17 @@ func (v service) sessionToken(ctx context.Context, in *sts.GetSessionTokenInput)
 
 // accessKeyInfo reads the account that an access key id carries. It does not
 // say whether there is such a key.
-func (v service) accessKeyInfo(_ context.Context, in *sts.GetAccessKeyInfoInput) (*sts.GetAccessKeyInfoOutput, error) {
-	account, err := id.AccessKeyAccount(in.AccessKeyId)
+func (v service) accessKeyInfo(ctx context.Context, in *sts.GetAccessKeyInfoInput) (*sts.GetAccessKeyInfoOutput, error) {
+	c, err := caller(ctx)
 	if err != nil {
+		return nil, err
+	}
+	// The gate asks this of the actions it authorizes; here it authorizes none.
+	if why := c.Restricted("sts:GetAccessKeyInfo"); why != "" {
+		return nil, denied(why)
+	}
+	account, err := id.AccessKeyAccount(in.AccessKeyId)
+	if err != nil || !strings.HasPrefix(in.AccessKeyId, "AKIA") && !strings.HasPrefix(in.AccessKeyId, "ASIA") {
 		return nil, invalid("Invalid Access Key Id.")
 	}
 	return &sts.GetAccessKeyInfoOutput{Account: account}, nil

@@ -365,12 +365,8 @@ func (c *ServerConfig) answer(body []byte) ([]byte, *session, error) {
 	shared, ct := kem.Encapsulate()
 	defer secret.Wipe(shared)
 
-	spki, err := MarshalPublic(&c.Identity.PublicKey)
-	if err != nil {
-		return nil, nil, err
-	}
 	ok := &helloOK{
-		member: IDOf(spki),
+		member: IDOf(c.Identity),
 		e2:     append(slices.Clone(spkiP384), own.PublicKey().Bytes()...),
 		kem:    ct,
 		nonce:  make([]byte, nonceLen),
@@ -400,7 +396,7 @@ func (c *ServerConfig) answer(body []byte) ([]byte, *session, error) {
 	ok.wrapped = make([]byte, 12, wrappedSK)
 	rand.Read(ok.wrapped)
 	ok.wrapped = aead.Seal(ok.wrapped, ok.wrapped[:12], sk, nil)
-	if ok.signature, err = ecdsa.SignASN1(rand.Reader, c.Identity, ok.digest(body)); err != nil {
+	if ok.signature, err = c.Sign(ok.digest(body)); err != nil {
 		return nil, nil, err
 	}
 	s, err := newSession(sk, ok.token, append(slices.Clone(h.nonce), ok.nonce...), expires)

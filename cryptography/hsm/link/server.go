@@ -25,11 +25,12 @@ func (p *Peer) Has(role string) bool { return slices.Contains(p.Roles, role) }
 // ServerConfig is what a boundary needs to answer hosts. All fields are
 // required.
 type ServerConfig struct {
-	Identity  *ecdsa.PrivateKey                  // HSK: signs HELLO_OK
-	Serial    func() uint64                      // of the domain state
-	Host      func(HostID) *Peer                 // nil for an unknown host
-	SealToken func(plain []byte) ([]byte, error) // session tokens
-	Now       func() time.Time                   // for the expiry of sessions
+	Identity  []byte                              // SPKI of HSK
+	Sign      func(digest []byte) ([]byte, error) // signs HELLO_OK with HSK; ASN.1
+	Serial    func() uint64                       // of the domain state
+	Host      func(HostID) *Peer                  // nil for an unknown host
+	SealToken func(plain []byte) ([]byte, error)  // session tokens
+	Now       func() time.Time                    // for the expiry of sessions
 	Handler   Handler
 }
 

@@ -102,7 +102,7 @@ var (
 	encoding = must(cbor.CoreDetEncOptions().EncMode())
 	decoding = must(cbor.DecOptions{
 		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
-		MaxNestedLevels: 4, MaxArrayElements: 1024, MaxMapPairs: 1024, ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+		MaxNestedLevels: 4, MaxArrayElements: 1 << 20, MaxMapPairs: 1024, ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
 	}.DecMode())
 )
 

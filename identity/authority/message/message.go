@@ -29,7 +29,11 @@ const (
 	StatusToken     = 33
 	StatusExpired   = 34
 	StatusRevoked   = 35
+	StatusTooLarge  = 36 // the session token would be too long
 )
+
+// MaxToken is the longest session token, in characters.
+const MaxToken = 4096
 
 // SecretLen is the length of a secret access key: base64 of 30 random bytes.
 const SecretLen = 40
@@ -216,4 +220,20 @@ func appendUint(b []byte, key, v uint64) []byte {
 		return b
 	}
 	return link.AppendUint(link.AppendUint(b, key), v)
+}
+
+// Setup joins the two public keys that parent and child tell each other at the
+// start: front and HSM one way, host and identity the other.
+func Setup(first, second []byte) []byte {
+	return link.AppendBytes(link.AppendBytes(link.AppendArray(nil, 2), first), second)
+}
+
+// SplitSetup reverses Setup.
+func SplitSetup(b []byte) (first, second []byte, err error) {
+	r := link.NewReader(b)
+	if r.Array() != 2 {
+		r.Fail()
+	}
+	first, second = r.Bytes(), r.Bytes()
+	return first, second, r.Done()
 }

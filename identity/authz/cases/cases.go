@@ -88,13 +88,13 @@ type values []string
 
 func (v *values) UnmarshalJSON(b []byte) error {
 	var list []json.RawMessage
-	if json.Unmarshal(b, &list) != nil {
+	if json.Unmarshal(b, &list) != nil || list == nil {
 		list = []json.RawMessage{b}
 	}
 	*v = values{}
 	for _, one := range list {
 		var s string
-		if json.Unmarshal(one, &s) != nil {
+		if one[0] != '"' || json.Unmarshal(one, &s) != nil {
 			var n any
 			if err := json.Unmarshal(one, &n); err != nil {
 				return err
@@ -135,10 +135,14 @@ func (c *Case) complete() error {
 	switch {
 	case c.Document != nil && c.Valid != nil && c.Kind != "":
 		return nil
-	case c.Request != nil && c.Expect != nil:
+	case c.Request == nil || c.Expect == nil:
+		return errors.New("needs request and expect, or kind, document and valid")
+	}
+	switch c.Expect.Decision {
+	case "allow", "implicit_deny", "explicit_deny":
 		return nil
 	}
-	return errors.New("needs request and expect, or kind, document and valid")
+	return fmt.Errorf("unknown decision %q", c.Expect.Decision)
 }
 
 // A Result is how a case came out.

@@ -25,16 +25,15 @@ type Model struct {
 
 // Metadata holds facts about the whole API.
 type Metadata struct {
-	APIVersion     string   `json:"apiVersion"`
-	EndpointPrefix string   `json:"endpointPrefix"`
-	JSONVersion    string   `json:"jsonVersion"`
-	Protocol       string   `json:"protocol"`
-	SigningName    string   `json:"signingName"`
-	TargetPrefix   string   `json:"targetPrefix"`
-	XMLNamespace   string   `json:"-"`
-	RawNamespace   any      `json:"xmlNamespace"`
-	GlobalEndpoint string   `json:"globalEndpoint"`
-	OperationNames []string `json:"operationNames"` // of the untrimmed model
+	APIVersion     string    `json:"apiVersion"`
+	EndpointPrefix string    `json:"endpointPrefix"`
+	JSONVersion    string    `json:"jsonVersion"`
+	Protocol       string    `json:"protocol"`
+	SigningName    string    `json:"signingName"`
+	TargetPrefix   string    `json:"targetPrefix"`
+	XMLNamespace   Namespace `json:"xmlNamespace"`
+	GlobalEndpoint string    `json:"globalEndpoint"`
+	OperationNames []string  `json:"operationNames"` // of the untrimmed model
 }
 
 // An Operation of the model.
@@ -63,12 +62,19 @@ type Ref struct {
 	XMLNamespace    *Namespace `json:"xmlNamespace"`
 	ResultWrapper   string     `json:"resultWrapper"`
 	Streaming       bool       `json:"streaming"`
+	JSONValue       bool       `json:"jsonvalue"`
 }
 
-// A Namespace is an XML namespace, on a reference or a shape.
-type Namespace struct {
-	URI    string `json:"uri"`
-	Prefix string `json:"prefix"`
+// A Namespace is an XML namespace. Models write it as an object or as its URI.
+type Namespace struct{ URI, Prefix string }
+
+// UnmarshalJSON reads both forms.
+func (n *Namespace) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] == '"' {
+		return json.Unmarshal(text, &n.URI)
+	}
+	type plain Namespace // without this method
+	return json.Unmarshal(text, (*plain)(n))
 }
 
 // A Shape is a type of the model.
@@ -87,6 +93,7 @@ type Shape struct {
 	Union           bool         `json:"union"`
 	Sensitive       bool         `json:"sensitive"`
 	Document        bool         `json:"document"`
+	EventStream     bool         `json:"eventstream"`
 	Enum            []string     `json:"enum"`
 	Min             json.Number  `json:"min"`
 	Max             json.Number  `json:"max"`
@@ -111,8 +118,8 @@ type Ordered[T any] struct {
 // UnmarshalJSON reads an object.
 func (o *Ordered[T]) UnmarshalJSON(text []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
-	if _, err := dec.Token(); err != nil {
-		return err
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return fmt.Errorf("shape: %v where an object belongs (%v)", open, err)
 	}
 	o.ByKey, o.Raw = map[string]T{}, map[string]json.RawMessage{}
 	for dec.More() {
@@ -143,12 +150,6 @@ func Parse(text []byte) (*Model, error) {
 	m := new(Model)
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, fmt.Errorf("shape: %w", err)
-	}
-	switch ns := m.Metadata.RawNamespace.(type) {
-	case string:
-		m.Metadata.XMLNamespace = ns
-	case map[string]any:
-		m.Metadata.XMLNamespace, _ = ns["uri"].(string)
 	}
 	if m.Metadata.SigningName == "" {
 		m.Metadata.SigningName = m.Metadata.EndpointPrefix

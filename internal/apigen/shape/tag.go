@@ -21,10 +21,6 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 	b := &tagWriter{model: m, pattern: pattern}
 	wireName := name
 	switch {
-	case m.flat(&ref, &sh) && m.Metadata.Protocol == "query" && sh.Member != nil && sh.Member.LocationName != "":
-		// A flattened list has no element of its own: the item's name
-		// replaces the member's (section 7).
-		wireName = sh.Member.LocationName
 	case ref.LocationName != "":
 		wireName = ref.LocationName
 	case st.Payload == name && sh.Type == "structure":
@@ -36,9 +32,10 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 	b.word(wireName)
 	if ref.QueryName != "" {
 		b.pair("q", ref.QueryName)
-	} else if m.Metadata.Protocol == "ec2" && ref.LocationName == "" && Upper(name) != name {
-		// Without a locationName the member name is used as it is.
-		b.pair("q", name)
+	} else if ref.LocationName == "" && m.Metadata.Protocol == "query" && m.flat(&ref, &sh) && sh.Member != nil && sh.Member.LocationName != "" {
+		// In requests of awsQuery a flattened list has no element of its own:
+		// the item's name replaces the member's (section 7).
+		b.pair("q", sh.Member.LocationName)
 	}
 	switch {
 	case st.Payload == name:
@@ -63,8 +60,8 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 }
 
 // StructTag returns the value of the tag on a structure's blank field, or ""
-// when it needs none: the name and namespace of its root element, and union.
-func (m *Model) StructTag(st *Shape, ref *Ref) string {
+// when it needs none: the name and namespace of its root element, union, strict.
+func (m *Model) StructTag(st *Shape, ref *Ref, strict bool) string {
 	b := new(tagWriter)
 	name, ns := st.LocationName, st.XMLNamespace
 	if name == "" && ref != nil && m.Metadata.Protocol == "rest-xml" {
@@ -82,6 +79,9 @@ func (m *Model) StructTag(st *Shape, ref *Ref) string {
 	b.namespace("", ns)
 	if st.Union {
 		b.word("union")
+	}
+	if strict {
+		b.word("strict")
 	}
 	if b.String() == "" {
 		return ""
@@ -124,7 +124,7 @@ func (b *tagWriter) value(prefix string, ref *Ref, depth int) {
 		}[format])
 	}
 	ns := ref.XMLNamespace
-	if ns == nil {
+	if ns == nil && sh.Type != "structure" {
 		ns = sh.XMLNamespace
 	}
 	b.namespace(prefix, ns)

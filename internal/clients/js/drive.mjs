@@ -18,7 +18,7 @@ const me = await sts.send(new GetCallerIdentityCommand({}));
 assert.match(me.Account, /^\d{12}$/);
 
 // IAM: round trip, typed errors, waiter, paginator.
-const { User } = await iam.send(new CreateUserCommand({ UserName: name, Path: "/ward/", Tags: [{ Key: "team", Value: "blue & <green>" }] }));
+const { User } = await iam.send(new CreateUserCommand({ UserName: name, Path: "/ward/", Tags: [{ Key: "team", Value: "Zürich = 3" }] }));
 assert.equal(User.Arn, `arn:aws:iam::${me.Account}:user/ward/${name}`);
 await assert.rejects(iam.send(new CreateUserCommand({ UserName: name.toUpperCase() })), EntityAlreadyExistsException);
 await waitUntilUserExists({ client: iam, maxWaitTime: 5 }, { UserName: name });

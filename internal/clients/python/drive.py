@@ -28,13 +28,13 @@ def refused(code, call, **arguments):
 account = sts.get_caller_identity()["Account"]
 
 # A presigned GetCallerIdentity is how other systems authenticate AWS principals.
-with urllib.request.urlopen(sts.generate_presigned_url("get_caller_identity")) as answer:
+with urllib.request.urlopen(sts.generate_presigned_url("get_caller_identity", HttpMethod="GET")) as answer:
     assert account.encode() in answer.read()
 
 # IAM
-user = iam.create_user(UserName=name, Tags=[{"Key": "ward", "Value": "é & <3>"}])["User"]
+user = iam.create_user(UserName=name, Tags=[{"Key": "ward", "Value": "Zürich = 3"}])["User"]
 assert user["Arn"] == f"arn:aws:iam::{account}:user/{name}"
-assert iam.list_user_tags(UserName=name)["Tags"] == [{"Key": "ward", "Value": "é & <3>"}]
+assert iam.list_user_tags(UserName=name)["Tags"] == [{"Key": "ward", "Value": "Zürich = 3"}]
 refused("EntityAlreadyExists", iam.create_user, UserName=name)
 refused("NoSuchEntity", iam.get_user, UserName="nobody")
 e = refused("MalformedPolicyDocument", iam.put_user_policy, UserName=name, PolicyName="p",

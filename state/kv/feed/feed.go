@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leadglass/leadglass/base/clock"
@@ -52,6 +53,8 @@ type Feed struct {
 	appended  kv.Rev        // guarded by mu
 	wake      chan struct{} // guarded by mu; closed and replaced when published moves
 	closed    bool          // guarded by mu
+
+	durable atomic.Uint64 // published, for readers in a hurry
 }
 
 type commit struct {
@@ -63,7 +66,9 @@ type commit struct {
 // New returns the feed of a store whose newest durable revision is rev.
 func New(rev kv.Rev, cfg Config) *Feed {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Feed{cfg: cfg, ctx: ctx, cancel: cancel, published: rev, appended: rev, wake: make(chan struct{})}
+	f := &Feed{cfg: cfg, ctx: ctx, cancel: cancel, published: rev, appended: rev, wake: make(chan struct{})}
+	f.durable.Store(uint64(rev))
+	return f
 }
 
 // Append adds a commit, whose revision must follow the one before. The feed
@@ -106,6 +111,7 @@ func (f *Feed) Publish(rev kv.Rev) {
 		return
 	}
 	f.published = rev
+	f.durable.Store(uint64(rev))
 	close(f.wake)
 	f.wake = make(chan struct{})
 }
@@ -113,6 +119,9 @@ func (f *Feed) Publish(rev kv.Rev) {
 // WaitFor returns once rev is durable: readers call it before they answer
 // with what a crash could still take back.
 func (f *Feed) WaitFor(ctx context.Context, rev kv.Rev) error {
+	if f.durable.Load() >= uint64(rev) {
+		return nil
+	}
 	for {
 		f.mu.RLock()
 		published, wake, closed := f.published, f.wake, f.closed
@@ -133,19 +142,17 @@ func (f *Feed) WaitFor(ctx context.Context, rev kv.Rev) error {
 	}
 }
 
-// Published is the newest durable revision.
-func (f *Feed) Published() kv.Rev {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.published
-}
-
-// Close ends all watchers, waits for them, and makes later waits fail.
-func (f *Feed) Close() {
+// Stop ends all watchers without waiting for them, and makes waits fail.
+func (f *Feed) Stop() {
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()
 	f.cancel()
+}
+
+// Close is Stop, and waits until the watchers are gone.
+func (f *Feed) Close() {
+	f.Stop()
 	f.wg.Wait()
 }
 

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// measured is the result of one operation under load.
+type measured struct {
+	Operation   string  `json:"operation"`
+	Connections int     `json:"connections"`
+	Requests    int     `json:"requests"`
+	Errors      int     `json:"errors"`
+	PerSecond   float64 `json:"perSecond"`
+	P50         float64 `json:"p50Milliseconds"`
+	P99         float64 `json:"p99Milliseconds"`
+	Max         float64 `json:"maxMilliseconds"`
+}
+
+func benchCommand() *cobra.Command {
+	var out output
+	var profileName string
+	var ambient bool
+	var connections int
+	var duration, warmUp time.Duration
+	var only []string
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure whole requests: client, HTTP, signature, policy, boundary and audit log",
+		Long: `Measure whole requests over keep-alive HTTP, everything on: SigV4, policy,
+grants, the isolated HSM and authority, and the durable audit log. The client
+runs in this process and signs every request, so its cost is part of the figure.
+
+Without --ambient a plane of its own is started in a temporary folder. The file
+system under it decides what a durable write costs: TMPDIR chooses it.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			var p profile
+			if ambient {
+				var err error
+				if p, err = ambientProfile(profileName); err != nil {
+					return err
+				}
+			} else {
+				dir, err := os.MkdirTemp("", "leadglass-bench-")
+				if err != nil {
+					return err
+				}
+				defer os.RemoveAll(dir)
+				plane, err := startPlane(ctx, dir)
+				if err != nil {
+					return err
+				}
+				defer plane.stop()
+				credentials, config := clientFiles(dir)
+				if p, err = readProfile("customer", credentials, config); err != nil {
+					return err
+				}
+			}
+			b := &bench{client: newClient(p), connections: connections, duration: duration, warmUp: warmUp}
+			results, err := b.run(ctx, only)
+			if err != nil {
+				return err
+			}
+			return out.print(cmd.OutOrStdout(), results, func(w io.Writer) {
+				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+				fmt.Fprintln(t, "operation\tconnections\trequests\terrors\tper second\tp50 ms\tp99 ms\tmax ms\t")
+				for _, r := range results {
+					fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.0f\t%.2f\t%.2f\t%.2f\t\n", r.Operation, r.Connections, r.Requests, r.Errors, r.PerSecond, r.P50, r.P99, r.Max)
+				}
+				t.Flush()
+			})
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&ambient, "ambient", false, "measure the plane of the ambient endpoint and credentials; creates a key there")
+	f.StringVar(&profileName, "profile", "", "with --ambient: profile to sign with")
+	f.IntVar(&connections, "connections", 16, "concurrent callers, a connection each")
+	f.DurationVar(&duration, "duration", 5*time.Second, "time for each operation")
+	f.DurationVar(&warmUp, "warm-up", time.Second, "time before each measurement that does not count")
+	f.StringSliceVar(&only, "operation", nil, "operations to measure (default: all)")
+	out.flag(c)
+	return c
+}
+
+type bench struct {
+	*client
+	connections      int
+	duration, warmUp time.Duration
+}
+
+// work is one operation: request makes the body of one call.
+type work struct {
+	name    string
+	service string
+	header  map[string]string
+	body    []byte
+}
+
+func (b *bench) run(ctx context.Context, only []string) ([]measured, error) {
+	var key struct{ KeyMetadata struct{ Arn string } }
+	if _, err := b.json(ctx, "kms", "CreateKey", map[string]any{"Description": "leadglass bench"}, &key); err != nil {
+		return nil, err
+	}
+	arn := key.KeyMetadata.Arn
+	var sealed struct{ CiphertextBlob []byte }
+	plain := make([]byte, 32)
+	encryptionContext := map[string]string{"purpose": "bench"}
+	if _, err := b.json(ctx, "kms", "Encrypt", map[string]any{"KeyId": arn, "Plaintext": plain, "EncryptionContext": encryptionContext}, &sealed); err != nil {
+		return nil, err
+	}
+	defer b.json(context.WithoutCancel(ctx), "kms", "ScheduleKeyDeletion", map[string]any{"KeyId": arn, "PendingWindowInDays": 7}, nil)
+	all := []work{
+		formWork("GetCallerIdentity", "sts", "2011-06-15"),
+		jsonWork("Encrypt", map[string]any{"KeyId": arn, "Plaintext": plain, "EncryptionContext": encryptionContext}),
+		jsonWork("Decrypt", map[string]any{"CiphertextBlob": sealed.CiphertextBlob, "EncryptionContext": encryptionContext}),
+		jsonWork("GenerateDataKey", map[string]any{"KeyId": arn, "KeySpec": "AES_256", "EncryptionContext": encryptionContext}),
+	}
+	var results []measured
+	for _, w := range all {
+		if len(only) > 0 && !slices.Contains(only, w.name) {
+			continue
+		}
+		r, err := b.measure(ctx, w)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w.name, err)
+		}
+		results = append(results, r)
+	}
+	if len(results) == 0 {
+		return nil, usageError{errors.New("--operation names none of GetCallerIdentity, Encrypt, Decrypt, GenerateDataKey")}
+	}
+	return results, nil
+}
+
+// measure keeps every connection busy with one operation.
+func (b *bench) measure(ctx context.Context, w work) (measured, error) {
+	type share struct {
+		times  []time.Duration
+		errors int
+		first  error
+	}
+	shares := make([]share, b.connections)
+	start := time.Now().Add(b.warmUp)
+	end := start.Add(b.duration)
+	var wg sync.WaitGroup
+	for i := range shares {
+		wg.Go(func() {
+			s := &shares[i]
+			caller, err := newCaller(b.profile, w)
+			if err != nil {
+				s.first = err
+				return
+			}
+			defer caller.close()
+			for ctx.Err() == nil {
+				began := time.Now()
+				if began.After(end) {
+					return
+				}
+				err := caller.call(began)
+				if began.Before(start) {
+					if err != nil && s.first == nil {
+						s.first = err
+					}
+					continue
+				}
+				if err != nil {
+					if s.first == nil {
+						s.first = err
+					}
+					s.errors++
+					continue
+				}
+				s.times = append(s.times, time.Since(began))
+			}
+		})
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return measured{}, err
+	}
+	r := measured{Operation: w.name, Connections: b.connections}
+	var times []time.Duration
+	for i := range shares {
+		times = append(times, shares[i].times...)
+		r.Errors += shares[i].errors
+		if shares[i].first != nil {
+			return r, shares[i].first
+		}
+	}
+	if len(times) == 0 {
+		return r, errors.New("no call was answered")
+	}
+	slices.Sort(times)
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	r.Requests, r.PerSecond = len(times), float64(len(times))/b.duration.Seconds()
+	r.P50, r.P99, r.Max = ms(times[len(times)/2]), ms(times[len(times)*99/100]), ms(times[len(times)-1])
+	return r, nil
+}

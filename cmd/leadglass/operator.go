@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func operatorCommand() *cobra.Command {
+	c := &cobra.Command{Use: "operator", Short: "The operator's vetted operations, and nothing more", Args: noArguments,
+		Long: `The operator's vetted operations. This list, "account create" and "account
+list" are all that an operator can do to a running plane; none of them returns
+customer data, and each leaves a record in the operator's own log.`,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(operatorHealthCommand())
+	return c
+}
+
+func operatorHealthCommand() *cobra.Command {
+	var data, profile string
+	var out output
+	c := &cobra.Command{
+		Use:   "health",
+		Short: "How the plane is, and how its boundaries are locked down",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := operatorClient(data, profile)
+			if err != nil {
+				return err
+			}
+			var h struct {
+				Status, Version string
+				StartTime       float64
+				Boundaries      []struct {
+					Name                string
+					Running, LockedDown bool
+					Measures, Missing   []string
+				}
+				Warnings []string
+			}
+			if _, err := cl.json(cmd.Context(), "leadglass", "GetHealth", struct{}{}, &h); err != nil {
+				return err
+			}
+			return out.print(cmd.OutOrStdout(), h, func(w io.Writer) {
+				fmt.Fprintf(w, "%s, version %s, since %s\n", h.Status, h.Version, seconds(h.StartTime).Format("2006-01-02 15:04:05 MST"))
+				for _, b := range h.Boundaries {
+					state := "locked down"
+					switch {
+					case !b.Running:
+						state = "NOT RUNNING"
+					case !b.LockedDown:
+						state = "NOT LOCKED DOWN, missing: " + strings.Join(b.Missing, ", ")
+					}
+					fmt.Fprintf(w, "  %-10s %s (%s)\n", b.Name, state, strings.Join(b.Measures, ", "))
+				}
+				for _, x := range h.Warnings {
+					fmt.Fprintln(w, "warning:", x)
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&data, "data", dataDir(), "data folder of the plane, for the operator's profile")
+	c.Flags().StringVar(&profile, "profile", "operator", "profile to sign with")
+	out.flag(c)
+	return c
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"net/url"
+)
+
+// I-3: after secrets were made, shown and used, the front holds none of them.
+func TestTheFrontProcessHoldsNoSecretInItsMemory(t *testing.T) {
+	p := newPlane(t, filepath.Join(t.TempDir(), "data"))
+	admin := p.client(t, "customer")
+	var key struct {
+		ID     string `xml:"CreateAccessKeyResult>AccessKey>AccessKeyId"`
+		Secret string `xml:"CreateAccessKeyResult>AccessKey>SecretAccessKey"`
+	}
+	if _, err := admin.query(t.Context(), "iam", "2010-05-08", "CreateAccessKey", url.Values{"UserName": {"administrator"}}, &key); err != nil {
+		t.Fatal(err)
+	}
+	second := *admin
+	second.AccessKeyID, second.SecretAccessKey = key.ID, key.Secret
+	var session struct {
+		ID     string `xml:"GetSessionTokenResult>Credentials>AccessKeyId"`
+		Secret string `xml:"GetSessionTokenResult>Credentials>SecretAccessKey"`
+		Token  string `xml:"GetSessionTokenResult>Credentials>SessionToken"`
+	}
+	if _, err := second.query(t.Context(), "sts", "2011-06-15", "GetSessionToken", nil, &session); err != nil {
+		t.Fatal(err)
+	}
+	third := *admin
+	third.AccessKeyID, third.SecretAccessKey, third.Session = session.ID, session.Secret, session.Token
+	var created struct{ KeyMetadata struct{ Arn string } }
+	if _, err := admin.json(t.Context(), "kms", "CreateKey", struct{}{}, &created); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*client{admin, &second, &third} {
+		for range 20 {
+			if _, err := c.json(t.Context(), "kms", "Encrypt", map[string]any{"KeyId": created.KeyMetadata.Arn, "Plaintext": []byte("x")}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	secrets := [][]byte{[]byte(admin.SecretAccessKey), []byte(key.Secret), []byte(session.Secret)}
+	scanned, hits, err := searchProcess(p.pid(), secrets...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if scanned < 4<<20 {
+		t.Fatalf("only %d bytes could be read: the test proves nothing", scanned)
+	}
+	if hits != 0 {
+		t.Errorf("found a secret %d times in the front's memory", hits)
+	}
+	// The search itself works: what the front must hold is found.
+	if _, hits, err := searchProcess(p.pid(), []byte(admin.AccessKeyID)); err != nil || hits == 0 {
+		t.Errorf("the access key id was found %d times, %v", hits, err)
+	}
+}
+
+// kill -9 in a loop under load: no acknowledged write is lost, no answered
+// call is without its record, and a restart needs no repair.
+func TestKillingThePlaneLosesNothingThatWasAnswered(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	users, requests := map[string]bool{}, map[string]bool{}
+	var n atomic.Int64
+	rounds := 4
+	if testing.Short() {
+		rounds = 1
+	}
+	for round := range rounds {
+		p, err := startPlane(t.Context(), data)
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		for range 8 {
+			c := p.client(t, "customer")
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					name := fmt.Sprintf("u%d", n.Add(1))
+					id, err := c.query(t.Context(), "iam", "2010-05-08", "CreateUser", url.Values{"UserName": {name}}, nil)
+					if err != nil {
+						continue
+					}
+					mu.Lock()
+					users[name], requests[id] = true, true
+					mu.Unlock()
+				}
+			})
+		}
+		time.Sleep(700 * time.Millisecond)
+		syscall.Kill(p.pid(), syscall.SIGKILL)
+		<-p.exited
+		close(stop)
+		wg.Wait()
+	}
+	if len(users) < 20*rounds {
+		t.Fatalf("only %d users were made: the test proves little", len(users))
+	}
+	p := newPlane(t, data)
+	c := p.client(t, "customer")
+	found := map[string]bool{}
+	for marker := ""; ; {
+		var page struct {
+			Names     []string `xml:"ListUsersResult>Users>member>UserName"`
+			Truncated bool     `xml:"ListUsersResult>IsTruncated"`
+			Marker    string   `xml:"ListUsersResult>Marker"`
+		}
+		in := url.Values{"MaxItems": {"1000"}}
+		if marker != "" {
+			in.Set("Marker", marker)
+		}
+		if _, err := c.query(t.Context(), "iam", "2010-05-08", "ListUsers", in, &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range page.Names {
+			found[name] = true
+		}
+		if marker = page.Marker; !page.Truncated {
+			break
+		}
+	}
+	for name := range users {
+		if !found[name] {
+			t.Errorf("acknowledged user %s is lost", name)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "export")
+	if err := exportLog(t.Context(), c, dir); err != nil {
+		t.Fatal(err)
+	}
+	logged := map[string]bool{}
+	report, err := verifyLog(dir, verifyOptions{each: func(event []byte) error {
+		var r struct {
+			RequestID string `json:"requestID"`
+		}
+		err := json.Unmarshal(event, &r)
+		logged[r.RequestID] = true
+		return err
+	}})
+	if err != nil || !report.OK {
+		t.Fatalf("the log does not verify: %v %v", err, report.Problems)
+	}
+	for id := range requests {
+		if !logged[id] {
+			t.Errorf("answered request %s has no record", id)
+		}
+	}
+	t.Logf("%d users and %d records survived %d kills", len(users), len(requests), rounds)
+}
+
+func TestTheTourHolds(t *testing.T) {
+	tour := &tour{dir: t.TempDir(), narrate: func(c claim) {
+		if !c.Holds {
+			t.Errorf("does not hold: %+v", c)
+		}
+	}}
+	if err := tour.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(tour.claims) < 10 {
+		t.Errorf("only %d claims were tried", len(tour.claims))
+	}
+}
+
+func TestHealthSaysWhetherThePlaneServes(t *testing.T) {
+	p := sharedPlane(t)
+	resp, err := http.Get(p.url + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("healthz answered %d", resp.StatusCode)
+	}
+}
+
+// A boundary that dies takes the plane with it: nothing goes on half protected.
+func TestAPlaneWithoutItsHSMStops(t *testing.T) {
+	p := newPlane(t, filepath.Join(t.TempDir(), "data"))
+	child := childOf(t, p.pid(), "hsm")
+	syscall.Kill(child, syscall.SIGKILL)
+	select {
+	case <-p.exited:
+	case <-time.After(10 * time.Second):
+		t.Error("the plane goes on without its HSM")
+	}
+}
+
+// childOf finds a child process by a word of its command line.
+func childOf(t *testing.T, parent int, word string) int {
+	t.Helper()
+	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		var pid, ppid int
+		rest := string(b[bytes.LastIndexByte(b, ')')+2:])
+		fmt.Sscanf(string(b), "%d", &pid)
+		var state string
+		fmt.Sscanf(rest, "%s %d", &state, &ppid)
+		cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		if ppid == parent && strings.Contains(string(cmdline), word) {
+			return pid
+		}
+	}
+	t.Fatalf("process %d has no child %q", parent, word)
+	return 0
+}

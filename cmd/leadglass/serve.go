@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leadglass/leadglass/daemon"
+)
+
+// release is set by the linker in released builds.
+var release string
+
+func version() string {
+	if release != "" {
+		return release
+	}
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" && b.Main.Version != "(devel)" {
+		return b.Main.Version
+	}
+	return "0.1.0-dev"
+}
+
+// dataDir is where a plane lives when --data does not say.
+func dataDir() string {
+	if d := os.Getenv("LEADGLASS_DATA"); d != "" {
+		return d
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/leadglass"
+	}
+	if d := os.Getenv("XDG_DATA_HOME"); d != "" {
+		return filepath.Join(d, "leadglass")
+	}
+	home, _ := os.UserHomeDir()
+	return filepath.Join(home, ".local", "share", "leadglass")
+}
+
+func serveCommand() *cobra.Command {
+	cfg := daemon.Config{Version: version()}
+	var logFormat, logLevel, configFile string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the plane: front door, HSM and identity authority",
+		Long: `Run the plane. The first start needs no set-up: it creates the HSM domain, the
+operator's identity and a first customer account, and writes AWS-style
+credentials and config files under DATA/client (profiles "operator" and
+"customer", readable by their owner alone).
+
+Plain HTTP is served on loopback only; any other address needs --tls-cert and
+--tls-key.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := readConfig(cmd, configFile); err != nil {
+				return usageError{err}
+			}
+			logger, err := newLogger(cmd.ErrOrStderr(), logFormat, logLevel)
+			if err != nil {
+				return usageError{err}
+			}
+			cfg.Logger = logger
+			return serve(cmd.Context(), cmd.OutOrStdout(), cfg)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&cfg.DataDir, "data", dataDir(), "folder of everything that the plane keeps")
+	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:4599", "address to serve at")
+	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate chain (PEM)")
+	f.StringVar(&cfg.TLSKey, "tls-key", "", "private key of the certificate (PEM)")
+	f.StringVar(&cfg.Region, "region", "us-east-1", "region that the plane answers for")
+	f.StringVar(&cfg.SealKey, "seal-key", "", "file with the key that seals the HSM's state (default DATA/hsm/seal.key; keep it on other media)")
+	f.BoolVar(&cfg.Insecure, "insecure-no-lockdown", false, "start the HSM and the authority even where they cannot be locked down; shown in health and log")
+	f.StringVar(&logFormat, "log-format", "text", "text or json")
+	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&configFile, "config", "", "file of settings, one \"name = value\" a line, the names of these flags")
+	return c
+}
+
+// readConfig sets the flags that a settings file names and the command line does not.
+func readConfig(cmd *cobra.Command, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	file, err := readINI(path)
+	if err != nil {
+		return err
+	}
+	for name, value := range file[""] {
+		flag := cmd.Flags().Lookup(name)
+		if flag == nil || name == "config" {
+			return fmt.Errorf("%s: no setting %q", path, name)
+		}
+		if flag.Changed {
+			continue // the command line wins
+		}
+		if err := cmd.Flags().Set(name, value); err != nil {
+			return fmt.Errorf("%s: %s: %w", path, name, err)
+		}
+	}
+	return nil
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l})), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: use text or json", format)
+}
+
+// serve runs a plane until ctx ends or something that must not fail fails.
+func serve(ctx context.Context, out io.Writer, cfg daemon.Config) error {
+	d, err := daemon.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Leadglass %s serves %s at %s\n", cfg.Version, cfg.Region, d.URL())
+	for _, w := range d.Warnings() {
+		fmt.Fprintln(out, "warning:", w)
+	}
+	if d.FirstStart() {
+		fmt.Fprintf(out, `
+This was the first start. Two profiles are in %s:
+  customer   an account of its own, with an administrator
+  operator   opens accounts and reads health, and can do nothing else
+
+Next, in another shell:
+  eval "$(leadglass env --data %s --profile customer)"
+  aws kms create-key
+`, filepath.Join(cfg.DataDir, "client"), cfg.DataDir)
+	}
+	err = d.Wait(ctx)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	if stopErr := d.Stop(stop); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fmt.Fprintln(cmd.OutOrStdout(), "leadglass", version())
+			return nil
+		},
+	}
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}
+
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{fmt.Errorf("%s takes %s", cmd.CommandPath(), what)}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// records are what the tour protects: real, de-identified patient records.
+//
+//go:embed testdata/health/heart4.csv
+var records []byte
+
+// A claim is one thing that the tour tries, and what came of it.
+type claim struct {
+	Promise  string `json:"promise"` // which promise of the architecture, or "set-up"
+	Claim    string `json:"claim"`
+	By       string `json:"by"`
+	Tried    string `json:"tried"`
+	Happened string `json:"happened"`
+	Evidence string `json:"evidence"`
+	Holds    bool   `json:"holds"`
+}
+
+func tourCommand() *cobra.Command {
+	var out output
+	var keep bool
+	c := &cobra.Command{
+		Use:   "tour",
+		Short: "The main job, end to end: two hospitals, one operator, real records",
+		Long: `Run the main job on a plane of its own in a temporary folder: two hospitals are
+customers of one operator, hospital A protects real heart-disease records with a
+key that the operator cannot use, and proves afterwards what happened. For each
+claim it prints what was tried, by whom, what happened, and the evidence; it
+exits 1 if a claim does not hold.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if out.format != "text" && out.format != "json" {
+				return usageError{fmt.Errorf("--output %q: use text or json", out.format)}
+			}
+			dir, err := os.MkdirTemp("", "leadglass-tour-")
+			if err != nil {
+				return err
+			}
+			if keep {
+				fmt.Fprintln(cmd.ErrOrStderr(), "keeping", dir)
+			} else {
+				defer os.RemoveAll(dir)
+			}
+			t := &tour{dir: dir, narrate: func(claim) {}}
+			w := cmd.OutOrStdout()
+			if out.format == "text" {
+				fmt.Fprintln(w, "Leadglass tour: one operator, two hospitals, real patient records")
+				t.narrate = func(c claim) { c.write(w) }
+			}
+			began := time.Now()
+			err = t.run(cmd.Context())
+			failed := 0
+			for _, c := range t.claims {
+				if !c.Holds {
+					failed++
+				}
+			}
+			result := struct {
+				Claims  []claim `json:"claims"`
+				Holds   bool    `json:"holds"`
+				Seconds float64 `json:"seconds"`
+				Error   string  `json:"error,omitempty"`
+			}{t.claims, failed == 0 && err == nil, time.Since(began).Seconds(), ""}
+			if err != nil {
+				result.Error = err.Error()
+			}
+			if perr := out.print(w, result, func(w io.Writer) {
+				if err == nil {
+					fmt.Fprintf(w, "\n%d claims tried, %d held, %d did not (%.1f s)\n", len(t.claims), len(t.claims)-failed, failed, result.Seconds)
+				}
+			}); perr != nil {
+				return perr
+			}
+			if err != nil && out.format == "text" {
+				return err
+			}
+			if !result.Holds {
+				return silentError{}
+			}
+			return nil
+		},
+	}
+	out.flag(c)
+	c.Flags().BoolVar(&keep, "keep", false, "keep the temporary folder")
+	return c
+}
+
+func (c claim) write(w io.Writer) {
+	mark := "HOLDS"
+	if !c.Holds {
+		mark = "DOES NOT HOLD"
+	}
+	fmt.Fprintf(w, "\n[%s] %s\n", mark, c.Claim)
+	for _, l := range [][2]string{{"promise", c.Promise}, {"by", c.By}, {"tried", c.Tried}, {"happened", c.Happened}, {"evidence", c.Evidence}} {
+		if l[1] != "" {
+			fmt.Fprintf(w, "    %-9s %s\n", l[0], strings.ReplaceAll(l[1], "\n", "\n              "))
+		}
+	}
+}
+
+// A tour is one run. Its chapters run in order; each adds claims.
+type tour struct {
+	dir     string
+	plane   *plane
+	claims  []claim
+	narrate func(claim)
+
+	operator, a, b *client
+	accountA       string
+	accountB       string
+	keyARN         string
+	wrapped        []byte // the data key under hospital A's key
+	sealed         []byte // the records under the data key
+}
+
+func (t *tour) add(c claim) {
+	t.claims = append(t.claims, c)
+	t.narrate(c)
+}
+
+func (t *tour) run(ctx context.Context) error {
+	p, err := startPlane(ctx, filepath.Join(t.dir, "plane"))
+	if err != nil {
+		return fmt.Errorf("cannot start a plane: %w", err)
+	}
+	t.plane = p
+	defer p.stop()
+	for _, chapter := range []func(context.Context) error{
+		t.openAccounts,
+		t.protectRecords,
+		t.refuseOthers,
+		t.refuseTheOperator,
+		t.searchStorage,
+		t.searchMemory,
+		t.revoke,
+		t.tamper,
+		t.prove,
+	} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := chapter(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,284 @@
+package core
+
+import (
+	"crypto/rand"
+
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/hsm/message"
+	"github.com/leadglass/leadglass/cryptography/secret"
+)
+
+// An operation is one row of the table of what hosts can ask for.
+type operation struct {
+	name  string
+	roles []string // a host needs one of them
+	slow  bool
+	run   func(c *call) uint64
+}
+
+// call is one operation under way. What it needs of memory for secrets lies in
+// it, and is wiped when it ends.
+type call struct {
+	h      *HSM
+	d      *domain
+	host   *link.Peer
+	token  []byte
+	params message.Params
+	result message.Result
+
+	attrs    attributes
+	material [maxMaterial]byte
+	plain    [message.MaxPlaintext + message.MaxBlob]byte
+}
+
+// operations is the whole of what an HSM does. None of its rows can output key
+// material: the only way for it to leave is a token (wrap), and a test walks
+// the table with known keys to see that it stays so.
+func operations() map[uint64]operation {
+	host := []string{RoleHost}
+	both := []string{RoleHost, RoleAuthority}
+	supervisor := []string{RoleSupervisor}
+	return map[uint64]operation{
+		message.OpGenerateKey:      {"GenerateKey", both, false, (*call).generateKey},
+		message.OpEncrypt:          {"Encrypt", both, false, (*call).encrypt},
+		message.OpDecrypt:          {"Decrypt", both, false, (*call).decrypt},
+		message.OpReEncrypt:        {"ReEncrypt", host, false, (*call).reEncrypt},
+		message.OpGenerateDataKey:  {"GenerateDataKey", both, false, (*call).generateDataKey},
+		message.OpRandom:           {"Random", both, false, (*call).random},
+		message.OpRewrapEKT:        {"RewrapEKT", both, false, (*call).rewrap},
+		message.OpStatus:           {"Status", both, false, (*call).status},
+		message.OpGenerateLogKey:   {"GenerateLogKey", host, true, (*call).generateLogKey},
+		message.OpSignLog:          {"SignLog", host, true, (*call).signLog},
+		message.OpGenerateAuditKey: {"GenerateAuditKey", host, true, (*call).generateAuditKey},
+		message.OpOpenAuditKey:     {"OpenAuditKey", host, true, (*call).openAuditKey},
+		message.OpPlaceHost:        {"PlaceHost", supervisor, false, (*call).placeHost},
+		message.OpReady:            {"Ready", supervisor, false, (*call).ready},
+		message.OpRotateDomainKeys: {"RotateDomainKeys", supervisor, true, (*call).rotate},
+	}
+}
+
+// Slow reports whether an operation takes long.
+func (h *HSM) Slow(op uint64) bool { return h.table[op].slow }
+
+// Handle does one operation. It is called by package link.
+func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
+	op, known := h.table[r.Op]
+	if !known {
+		return dst, link.StatusBadRequest
+	}
+	allowed := false
+	for _, role := range op.roles {
+		allowed = allowed || r.Host.Has(role)
+	}
+	if !allowed {
+		return dst, link.StatusDenied
+	}
+	c := h.calls.Get().(*call)
+	c.h, c.d, c.host, c.token = h, h.domain(), r.Host, r.Token
+	defer c.end()
+	// A broken invariant in one call must not take all keys of the node away;
+	// what went wrong is not told, because it could be part of a secret.
+	defer func() {
+		if recover() != nil {
+			out, status = dst, link.StatusInternal
+		}
+	}()
+	if c.params.Parse(r.Params) != nil {
+		return dst, link.StatusBadRequest
+	}
+	secret.Do(func() {
+		if status = op.run(c); status == link.StatusOK {
+			out = c.result.Append(dst)
+		}
+	})
+	h.operations.Add(1)
+	if status != link.StatusOK {
+		return dst, status
+	}
+	return out, status
+}
+
+// end wipes and gives back.
+func (c *call) end() {
+	h := c.h
+	secret.Wipe(c.material[:])
+	secret.Wipe(c.plain[:])
+	c.params, c.result, c.attrs = message.Params{}, message.Result{}, attributes{}
+	c.h, c.d, c.host, c.token = nil, nil, nil, nil
+	h.calls.Put(c)
+}
+
+// open unwraps the token of the call.
+func (c *call) open() ([]byte, uint64) {
+	return c.d.unwrap(c.token, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
+}
+
+func (c *call) openSymmetric() ([]byte, uint64) {
+	hbk, status := c.open()
+	if status == link.StatusOK && !c.attrs.isSymmetric() {
+		status = link.StatusWrongToken
+	}
+	return hbk, status
+}
+
+const maxName = 512
+
+// make wraps new material under the names that the host gave.
+func (c *call) make(spec, usage, origin string, material []byte) uint64 {
+	p := &c.params
+	if len(p.Name) > maxName || p.Role != "" && p.Role != RoleAuthority {
+		return link.StatusBadRequest
+	}
+	// A key is made by a host that may use it afterwards: nobody fills a place
+	// that is another's.
+	if p.Role == "" && !c.host.Has(RoleHost) || p.Role != "" && !c.host.Has(p.Role) {
+		return link.StatusDenied
+	}
+	a := attributes{
+		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
+		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+	}
+	token, err := c.d.wrap(&a, material)
+	if err != nil {
+		return link.StatusInternal
+	}
+	c.result.Token, c.result.Material = token, a.material[:]
+	return link.StatusOK
+}
+
+func (c *call) generateKey() uint64 {
+	p := &c.params
+	// Other specs and external origins come with asymmetric keys and import.
+	if p.Spec != message.SpecSymmetric || p.Usage != usageEncrypt || p.Origin != "AWS_KMS" {
+		return link.StatusBadRequest
+	}
+	hbk := c.material[:32]
+	rand.Read(hbk)
+	return c.make(p.Spec, p.Usage, p.Origin, hbk)
+}
+
+func (c *call) encrypt() uint64 {
+	if len(c.params.Data) > message.MaxPlaintext {
+		return link.StatusBadRequest
+	}
+	hbk, status := c.openSymmetric()
+	if status != link.StatusOK {
+		return status
+	}
+	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, c.params.Data, c.params.Context)
+	return status
+}
+
+func (c *call) decrypt() uint64 {
+	hbk, status := c.openSymmetric()
+	if status != link.StatusOK {
+		return status
+	}
+	c.result.Data, status = decryptBlob(c.plain[:0], hbk, &c.attrs.material, c.params.Blob, c.params.Context)
+	return status
+}
+
+func (c *call) reEncrypt() uint64 {
+	hbk, status := c.openSymmetric()
+	if status != link.StatusOK {
+		return status
+	}
+	plain, status := decryptBlob(c.plain[:0], hbk, &c.attrs.material, c.params.Blob, c.params.Context)
+	if status != link.StatusOK {
+		return status
+	}
+	hbk, status = c.d.unwrap(c.params.ToToken, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
+	if status != link.StatusOK {
+		return status
+	}
+	if !c.attrs.isSymmetric() {
+		return link.StatusWrongToken
+	}
+	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, plain, c.params.ToContext)
+	return status
+}
+
+const maxRandom = 1024
+
+func (c *call) generateDataKey() uint64 {
+	n := c.params.Length
+	if n < 1 || n > maxRandom || c.params.Flags&^message.FlagNoPlaintext != 0 {
+		return link.StatusBadRequest
+	}
+	hbk, status := c.openSymmetric()
+	if status != link.StatusOK {
+		return status
+	}
+	key := c.plain[:n]
+	rand.Read(key)
+	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, key, c.params.Context)
+	if c.params.Flags&message.FlagNoPlaintext == 0 {
+		c.result.Data = key
+	}
+	return status
+}
+
+func (c *call) random() uint64 {
+	n := c.params.Length
+	if n < 1 || n > maxRandom {
+		return link.StatusBadRequest
+	}
+	c.result.Data = c.plain[:n]
+	rand.Read(c.result.Data)
+	return link.StatusOK
+}
+
+func (c *call) rewrap() uint64 {
+	material, status := c.open()
+	if status != link.StatusOK {
+		return status
+	}
+	token, err := c.d.wrap(&c.attrs, material)
+	if err != nil {
+		return link.StatusInternal
+	}
+	c.result.Token = token
+	return link.StatusOK
+}
+
+func (c *call) status() uint64 {
+	s := message.Status{
+		Serial: c.d.state.Serial, DomainKeys: uint64(len(c.d.keys)), ActiveKey: c.d.active, Rotated: c.d.created(),
+		Memory: c.h.cfg.Memory.Kind(), Seal: c.h.cfg.Sealer.Name(), Operations: c.h.operations.Load(), Erasing: secret.Erasing,
+	}
+	copy(s.Domain[:], c.d.state.ID)
+	copy(s.Member[:], c.d.state.Members[0].ID)
+	c.result.Status = s.Append(nil)
+	return link.StatusOK
+}
+
+func (c *call) placeHost() uint64 {
+	if !c.h.placeHost(c.params.Public, c.params.Role) {
+		return link.StatusDenied
+	}
+	return link.StatusOK
+}
+
+func (c *call) ready() uint64 {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	c.h.ready = true
+	return link.StatusOK
+}
+
+func (c *call) rotate() uint64 {
+	c.h.rotation.Lock() // before the domain is read, so that no rotation is lost
+	defer c.h.rotation.Unlock()
+	next, err := c.h.domain().rotated(c.h.cfg.Memory, c.h.cfg.Now())
+	if err != nil {
+		return link.StatusInternal
+	}
+	// Durable first: a token under a key that a crash forgets is lost.
+	if err := c.h.save(next); err != nil {
+		return link.StatusInternal
+	}
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	c.h.d = next
+	return link.StatusOK
+}

@@ -1,0 +1,154 @@
+package hsm
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/leadglass/leadglass/base/clock"
+	"github.com/leadglass/leadglass/cryptography/boundary"
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/hsm/message"
+)
+
+// Config says how to start the HSM. StateDir is required.
+type Config struct {
+	StateDir string // holds the sealed domain, and the seal key unless SealKeyFile is set
+
+	// SealKeyFile holds the key that the domain is sealed with; an empty or
+	// absent one is filled with a new key. It can lie on other media or be a
+	// credential of the service manager. Whoever reads it and StateDir has all
+	// keys: in StateDir, the default, it protects nothing but the form.
+	SealKeyFile string
+
+	Insecure bool         // start even if the lockdown is incomplete
+	Log      func(string) // lines that the child writes to stderr
+	Clock    clock.Clock  // zero: clock.System
+	Args     []string     // arguments with which the binary runs an HSM; zero: "hsm"
+	Path     string       // the binary; zero: this one
+}
+
+// Links of the child.
+const (
+	linkSupervisor = 0
+	linkAuthority  = 1
+	links          = 2
+)
+
+// Process is a running HSM.
+type Process struct {
+	child     *boundary.Child
+	client    *Client
+	authority *os.File
+	key       *ecdsa.PrivateKey
+}
+
+// Start starts an HSM and connects with it. The caller places the authority
+// (PlaceHost) and then closes the door (Ready).
+//
+// The key with which this process proves itself to the HSM exists only here and
+// only as long as it lives. The HSM believes it because the process that
+// started it says so: on plain Linux a supervisor is trusted while it starts.
+func Start(ctx context.Context, cfg Config) (*Process, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
+	}
+	if cfg.Args == nil {
+		cfg.Args = []string{"hsm"}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("hsm: host key: %w", err)
+	}
+	spki, err := link.MarshalPublic(&key.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("hsm: host key: %w", err)
+	}
+	var files []*os.File
+	if cfg.SealKeyFile != "" {
+		f, err := openSealKey(cfg.SealKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	child, err := boundary.Start(boundary.Config{
+		Name: "hsm", Args: cfg.Args, Path: cfg.Path, StateDir: cfg.StateDir, Links: links, Files: files,
+		Setup: spki, Insecure: cfg.Insecure, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("hsm: %w", err)
+	}
+	p := &Process{child: child, authority: child.Link(linkAuthority), key: key}
+	server, err := link.ParsePublic(child.Hello())
+	if err == nil {
+		var l *link.Client
+		l, err = link.Dial(ctx, child.Link(linkSupervisor), link.ClientConfig{Host: key, Server: server, Now: cfg.Clock.Now})
+		p.client = NewClient(l)
+	}
+	if err != nil {
+		child.Stop()
+		return nil, fmt.Errorf("hsm: %w", err)
+	}
+	return p, nil
+}
+
+// openSealKey opens without reading: the key is for the child alone.
+func openSealKey(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, os.ErrPermission) || err != nil && !errors.Is(err, os.ErrNotExist) {
+		f, err = os.Open(path) // credentials of a service manager are read-only
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hsm: seal key: %w", err)
+	}
+	return f, nil
+}
+
+// Client asks this HSM.
+func (p *Process) Client() *Client { return p.client }
+
+// Identity is the SPKI of the HSM's signing key.
+func (p *Process) Identity() []byte { return p.child.Hello() }
+
+// Lockdown says how far the process is locked down.
+func (p *Process) Lockdown() boundary.Report { return p.child.Lockdown() }
+
+// PID is the process id.
+func (p *Process) PID() int { return p.child.PID() }
+
+// AuthorityLink is a socket whose other end the HSM serves, for a host that is
+// to be placed as the authority. What passes over it never passes through this
+// process.
+func (p *Process) AuthorityLink() *os.File { return p.authority }
+
+// PlaceHost lets a host with this key talk to the HSM in a role. It fails
+// after Ready.
+func (p *Process) PlaceHost(ctx context.Context, spki []byte, role string) error {
+	return p.client.call(ctx, message.OpPlaceHost, nil, &message.Params{Public: spki, Role: role}, nil)
+}
+
+// Ready ends the placing of hosts, for as long as the HSM runs.
+func (p *Process) Ready(ctx context.Context) error {
+	return p.client.call(ctx, message.OpReady, nil, &message.Params{}, nil)
+}
+
+// Done is closed when the process has ended. Nothing brings it back: a host
+// that is placed proves itself with a key of its own process, so the node
+// starts HSM and authority anew, together.
+func (p *Process) Done() <-chan struct{} { return p.child.Done() }
+
+// Wait waits for the end of the process and says why it ended.
+func (p *Process) Wait() error { return p.child.Wait() }
+
+// Stop ends the process and waits for it.
+func (p *Process) Stop() {
+	if p.client != nil {
+		_ = p.client.link.Close()
+	}
+	p.child.Stop()
+}

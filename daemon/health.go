@@ -1,0 +1,120 @@
+package daemon
+
+import (
+	"fmt"
+	stdlog "log"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+
+	"github.com/leadglass/leadglass/cryptography/boundary"
+	"github.com/leadglass/leadglass/service/leadglass"
+)
+
+// serveHTTP answers /healthz itself and leaves everything else to the gate.
+// It is no mux: a mux would clean paths, which are part of what is signed.
+func (d *Daemon) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		d.healthz(w)
+		return
+	}
+	d.gate.ServeHTTP(w, r)
+}
+
+// healthz answers 200 when everything that is needed to serve is up. It says
+// no more than that: who may know more asks GetHealth.
+func (d *Daemon) healthz(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if down := d.down(); len(down) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "unavailable")
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// down lists what is needed and not up.
+func (d *Daemon) down() []string {
+	var out []string
+	for _, part := range []struct {
+		name string
+		gone <-chan struct{}
+	}{
+		{"audit log", d.log.Failed()}, {"store", d.store.Failed()}, {"hsm", d.hsm.Done()}, {"authority", d.authority.Done()},
+	} {
+		select {
+		case <-part.gone:
+			out = append(out, part.name)
+		default:
+		}
+	}
+	return out
+}
+
+// health is what GetHealth answers.
+func (d *Daemon) health() leadglass.Health {
+	h := leadglass.Health{Status: "ok", Version: d.cfg.Version, Started: d.started, Warnings: d.Warnings()}
+	down := d.down()
+	if len(down) > 0 {
+		h.Status = "down: " + strings.Join(down, ", ")
+	}
+	for _, b := range []struct {
+		name   string
+		report boundary.Report
+		gone   <-chan struct{}
+	}{{"hsm", d.hsm.Lockdown(), d.hsm.Done()}, {"authority", d.authority.Lockdown(), d.authority.Done()}} {
+		running := true
+		select {
+		case <-b.gone:
+			running = false
+		default:
+		}
+		h.Boundaries = append(h.Boundaries, leadglass.Boundary{
+			Name: b.name, Running: running, LockedDown: b.report.Complete(), Measures: measures(&b.report), Missing: b.report.Missing,
+		})
+	}
+	return h
+}
+
+// measures names what holds a boundary.
+func measures(r *boundary.Report) []string {
+	var out []string
+	add := func(ok bool, what string) {
+		if ok {
+			out = append(out, what)
+		}
+	}
+	add(len(r.Namespaces) > 0, "namespaces "+strings.Join(r.Namespaces, "+"))
+	add(r.LandlockABI > 0, fmt.Sprintf("landlock ABI %d", r.LandlockABI))
+	add(r.Seccomp, "seccomp")
+	add(r.NoCapabilities, "no capabilities")
+	add(r.Undumpable, "undumpable")
+	add(r.MemoryLocked != "", "memory locked ("+r.MemoryLocked+")")
+	add(r.Memory != "", "secrets in "+r.Memory)
+	return out
+}
+
+// Warnings are what whoever runs this plane should know.
+func (d *Daemon) Warnings() []string {
+	var out []string
+	if d.cfg.SealKey == "" {
+		out = append(out, fmt.Sprintf("the HSM's state is sealed in software with a key in %s; who copies the whole data folder has both. Keep the key elsewhere with --seal-key.",
+			filepath.Join(d.cfg.DataDir, "hsm", "seal.key")))
+	}
+	for _, b := range []struct {
+		name   string
+		report boundary.Report
+	}{{"HSM", d.hsm.Lockdown()}, {"identity authority", d.authority.Lockdown()}} {
+		if !b.report.Complete() {
+			out = append(out, fmt.Sprintf("the %s is NOT locked down; missing: %s", b.name, strings.Join(b.report.Missing, ", ")))
+		}
+	}
+	return out
+}
+
+// errorLog takes net/http's own complaints (broken connections, bad requests).
+func errorLog(l *slog.Logger) *stdlog.Logger {
+	return slog.NewLogLogger(l.Handler(), slog.LevelDebug)
+}

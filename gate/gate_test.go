@@ -1,0 +1,406 @@
+package gate_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/leadglass/leadglass/api/iam"
+	"github.com/leadglass/leadglass/api/kms"
+	"github.com/leadglass/leadglass/api/leadglass"
+	"github.com/leadglass/leadglass/api/sts"
+	"github.com/leadglass/leadglass/base/clock"
+	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/evidence/log"
+	"github.com/leadglass/leadglass/gate"
+	"github.com/leadglass/leadglass/identity/authz"
+	"github.com/leadglass/leadglass/identity/policy"
+	"github.com/leadglass/leadglass/identity/sessions"
+	"github.com/leadglass/leadglass/identity/sigv4"
+	"github.com/leadglass/leadglass/operation"
+	"github.com/leadglass/leadglass/wire"
+)
+
+const (
+	account  = "111111111111"
+	operator = "999999999999"
+	keySec   = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+)
+
+var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// fixture is a gate over a handful of operations, with everything around it that
+// a test wants to see or break.
+type fixture struct {
+	t      *testing.T
+	server *httptest.Server
+	gate   *gate.Gate
+
+	mu      sync.Mutex
+	events  []log.Event
+	appends func() error // nil: succeeds
+
+	policy string // of the caller
+	serve  func(ctx context.Context, in *kms.EncryptInput) (*kms.EncryptOutput, error)
+	served int
+}
+
+func (f *fixture) Append(ctx context.Context, e log.Event) (log.Receipt, error) {
+	rs, err := f.AppendAll(ctx, []log.Event{e})
+	if err != nil {
+		return log.Receipt{}, err
+	}
+	return rs[0], nil
+}
+
+func (f *fixture) AppendAll(_ context.Context, es []log.Event) ([]log.Receipt, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.appends != nil {
+		if err := f.appends(); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range es {
+		e.JSON = bytes.Clone(e.JSON)
+		f.events = append(f.events, e)
+	}
+	return make([]log.Receipt, len(es)), nil
+}
+
+// Authenticate knows one customer and one operator, both with the same secret.
+func (f *fixture) Authenticate(_ context.Context, p *sigv4.Parsed, sts []byte, _ [32]byte) (*sessions.Caller, error) {
+	of := map[string]string{"AKIACUSTOMER": account, "AKIAOPERATOR": operator}[p.AccessKeyID]
+	if of == "" {
+		return nil, sigv4.Refuse(sigv4.UnknownKey)
+	}
+	key := sigv4.SigningKey([]byte(keySec), p.Date, p.Region, p.Service)
+	if !sigv4.Verify(&key, sts, &p.Signature) {
+		return nil, sigv4.Refuse(sigv4.BadSignature)
+	}
+	c := &sessions.Caller{
+		Principal:   authz.Principal{Type: authz.User, ARN: "arn:aws:iam::" + of + ":user/eve", Account: of, ID: "AIDAEVE"},
+		Policies:    &authz.Policies{},
+		AccessKeyID: p.AccessKeyID, PrincipalID: "AIDAEVE", UserName: "eve",
+	}
+	if f.policy != "" {
+		d, err := policy.Parse(policy.Identity, []byte(f.policy))
+		if err != nil {
+			return nil, err
+		}
+		c.Policies.Identity = []*policy.Document{d}
+	}
+	return c, nil
+}
+
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{t: t, policy: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`}
+	f.serve = func(context.Context, *kms.EncryptInput) (*kms.EncryptOutput, error) {
+		return &kms.EncryptOutput{CiphertextBlob: []byte("sealed")}, nil
+	}
+	keyARN := "arn:aws:kms:us-east-1:" + account + ":key/1"
+	keyPolicy, err := policy.Parse(policy.Key, []byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"`+account+`"},"Action":"kms:*","Resource":"*"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ops := []operation.Operation{
+		operation.New(kms.Encrypt, func(ctx context.Context, in *kms.EncryptInput) (*kms.EncryptOutput, error) {
+			f.mu.Lock()
+			f.served++
+			f.mu.Unlock()
+			return f.serve(ctx, in)
+		}, operation.On(func(context.Context, *kms.EncryptInput) (operation.Ask, error) {
+			return operation.Ask{Action: "kms:Encrypt", Resource: keyARN, Owner: account, Policy: keyPolicy}, nil
+		})),
+		operation.New(sts.GetCallerIdentity, func(ctx context.Context, _ *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
+			return &sts.GetCallerIdentityOutput{Account: operation.CallFrom(ctx).Account}, nil
+		}, nil),
+		operation.New(iam.CreateAccessKey, func(ctx context.Context, _ *iam.CreateAccessKeyInput) (*iam.CreateAccessKeyOutput, error) {
+			s, err := secret.From([]byte("SECRETsecretSECRETsecretSECRETsecret/+12"))
+			if err != nil {
+				return nil, err
+			}
+			return &iam.CreateAccessKeyOutput{AccessKey: &iam.AccessKey{UserName: "eve", AccessKeyId: "AKIANEW", Status: "Active", SecretAccessKey: operation.CallFrom(ctx).Reveal(s)}}, nil
+		}, operation.OnAll[iam.CreateAccessKeyInput]("iam:CreateAccessKey")),
+		operation.New(leadglass.GetHealth, func(context.Context, *leadglass.GetHealthInput) (*leadglass.GetHealthOutput, error) {
+			return &leadglass.GetHealthOutput{Status: "ok"}, nil
+		}, operation.OnAll[leadglass.GetHealthInput]("leadglass:GetHealth"), operation.Operator),
+		operation.New(leadglass.RedeemEnrolment, func(context.Context, *leadglass.RedeemEnrolmentInput) (*leadglass.RedeemEnrolmentOutput, error) {
+			return &leadglass.RedeemEnrolmentOutput{AccountId: account}, nil
+		}, nil, operation.Unsigned),
+	}
+	served := make([]*wire.OpInfo, len(ops))
+	for i := range ops {
+		served[i] = ops[i].Info
+	}
+	router, err := wire.NewRouter(wire.RouterConfig{Regions: []string{"us-east-1"}, Operations: served})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.gate, err = gate.New(gate.Config{
+		Router: router, Operations: ops, Authenticator: f, Recorder: f, Clock: clock.NewFake(now), Region: "us-east-1", Operator: operator,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.server = httptest.NewServer(f.gate)
+	t.Cleanup(f.server.Close)
+	return f
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// send signs as key, unless key is empty, and sends.
+func (f *fixture) send(key, service string, header http.Header, body string) answer {
+	f.t.Helper()
+	req, err := http.NewRequest("POST", f.server.URL+"/", strings.NewReader(body))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	req.Header = header
+	if key != "" {
+		signer := sigv4.Signer{AccessKeyID: key, SecretAccessKey: []byte(keySec), Region: "us-east-1", Service: service}
+		r := sigv4.Request{Method: "POST", Target: "/", Host: req.URL.Host, Header: req.Header, ContentLength: int64(len(body))}
+		if err := signer.Sign(&r, []byte(body), now); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(b)}
+}
+
+func target(name string) http.Header {
+	return http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {name}}
+}
+
+const encrypt = `{"KeyId":"1","Plaintext":"aGVsbG8="}`
+
+func (f *fixture) encrypt(body string) answer {
+	return f.send("AKIACUSTOMER", "kms", target("TrentService.Encrypt"), body)
+}
+
+func (f *fixture) last() map[string]any {
+	f.t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.events) == 0 {
+		f.t.Fatal("there is no audit event")
+	}
+	var m map[string]any
+	if err := json.Unmarshal(f.events[len(f.events)-1].JSON, &m); err != nil {
+		f.t.Fatal(err)
+	}
+	return m
+}
+
+func TestAnAllowedCallIsServedAndRecorded(t *testing.T) {
+	f := newFixture(t)
+	a := f.encrypt(encrypt)
+	if a.status != 200 || !strings.Contains(a.body, `"CiphertextBlob":"c2VhbGVk"`) {
+		t.Fatalf("answer %d %s", a.status, a.body)
+	}
+	e := f.last()
+	if e["eventName"] != "Encrypt" || e["requestID"] != a.header.Get("X-Amzn-Requestid") || e["recipientAccountId"] != account {
+		t.Errorf("event %v", e)
+	}
+	if a.header.Get("X-Leadglass-Audit-Receipt") == "" || a.header.Get("Date") == "" {
+		t.Errorf("headers %v", a.header)
+	}
+	if strings.Contains(string(f.events[0].JSON), "aGVsbG8=") {
+		t.Error("the event holds the plaintext")
+	}
+}
+
+func TestEveryRefusalHasItsCodeAndItsRecord(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		change       func(f *fixture)
+		key, service string
+		header       http.Header
+		body         string
+		status       int
+		code         string
+		recordedIn   string
+		serves       int
+	}{
+		{"no policy allows it", func(f *fixture) { f.policy = "" }, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), encrypt, 400, "AccessDeniedException", account, 0},
+		{"no signature", nil, "", "", target("TrentService.Encrypt"), encrypt, 400, "MissingAuthenticationTokenException", operator, 0},
+		{"an unknown key", nil, "AKIANOBODY", "kms", target("TrentService.Encrypt"), encrypt, 400, "UnrecognizedClientException", operator, 0},
+		{"the scope of another service", nil, "AKIACUSTOMER", "sts", target("TrentService.Encrypt"), encrypt, 400, "InvalidSignatureException", operator, 0},
+		{"an unknown operation", nil, "AKIACUSTOMER", "kms", target("TrentService.Frobnicate"), encrypt, 400, "UnknownOperationException", account, 0},
+		{"an operation of the model that is not served", nil, "AKIACUSTOMER", "kms", target("TrentService.Sign"), encrypt, 400, "UnknownOperationException", account, 0},
+		{"a body that is no JSON", nil, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), `{"KeyId":`, 400, "SerializationException", account, 0},
+		{"a member of the wrong type", nil, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), `{"KeyId":1}`, 400, "SerializationException", account, 0},
+		{"a missing member", nil, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), `{"KeyId":"1"}`, 400, "ValidationException", account, 0},
+		{"a customer at an operator's operation", nil, "AKIACUSTOMER", "leadglass", target("Leadglass_20261101.GetHealth"), `{}`, 400, "AccessDeniedException", account, 0},
+		{"a modelled error", func(f *fixture) {
+			f.serve = func(context.Context, *kms.EncryptInput) (*kms.EncryptOutput, error) {
+				return nil, &kms.DisabledException{Message: "k is disabled."}
+			}
+		}, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), encrypt, 400, "DisabledException", account, 1},
+		{"an internal error", func(f *fixture) {
+			f.serve = func(context.Context, *kms.EncryptInput) (*kms.EncryptOutput, error) {
+				return nil, errors.New("the vault's combination is 1234")
+			}
+		}, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), encrypt, 500, "KMSInternalException", account, 1},
+		{"a panic", func(f *fixture) {
+			f.serve = func(context.Context, *kms.EncryptInput) (*kms.EncryptOutput, error) { panic("combination 1234") }
+		}, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), encrypt, 500, "KMSInternalException", account, 1},
+		{"a body above the limit", nil, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), `{"KeyId":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "RequestEntityTooLarge", operator, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			if c.change != nil {
+				c.change(f)
+			}
+			a := f.send(c.key, c.service, c.header, c.body)
+			var e struct {
+				Type string `json:"__type"`
+			}
+			if err := json.Unmarshal([]byte(a.body), &e); err != nil || a.status != c.status || e.Type != c.code {
+				t.Errorf("answered %d %s, want %d %s", a.status, a.body, c.status, c.code)
+			}
+			r := f.last()
+			if r["errorCode"] != c.code || r["recipientAccountId"] != c.recordedIn {
+				t.Errorf("recorded %v in %v, want %s in %s", r["errorCode"], r["recipientAccountId"], c.code, c.recordedIn)
+			}
+			if f.served != c.serves {
+				t.Errorf("the handler ran %d times, want %d", f.served, c.serves)
+			}
+			for _, leak := range []string{a.body, string(f.events[len(f.events)-1].JSON)} {
+				if strings.Contains(leak, "1234") || strings.Contains(leak, keySec) {
+					t.Errorf("leaks: %s", leak)
+				}
+			}
+		})
+	}
+}
+
+func TestNoAnswerLeavesWithoutItsRecord(t *testing.T) {
+	f := newFixture(t)
+	f.appends = func() error { return log.ErrStopped }
+	a := f.encrypt(encrypt)
+	if a.status != 500 || !strings.Contains(a.body, "KMSInternalException") || strings.Contains(a.body, "c2VhbGVk") {
+		t.Errorf("answered %d %s", a.status, a.body)
+	}
+	if a.header.Get("X-Leadglass-Audit-Receipt") != "" {
+		t.Error("a receipt for nothing")
+	}
+	a = f.send("AKIACUSTOMER", "sts", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, "Action=GetCallerIdentity&Version=2011-06-15")
+	if a.status != 503 || !strings.Contains(a.body, "<Code>ServiceUnavailable</Code>") {
+		t.Errorf("answered %d %s", a.status, a.body)
+	}
+	a = f.send("AKIACUSTOMER", "iam", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, "Action=CreateAccessKey&Version=2010-05-08")
+	if a.status != 503 || strings.Contains(a.body, "SECRETsecret") {
+		t.Errorf("answered %d %s", a.status, a.body)
+	}
+}
+
+func TestASecretReachesItsOwnerAndNoRecord(t *testing.T) {
+	f := newFixture(t)
+	a := f.send("AKIACUSTOMER", "iam", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, "Action=CreateAccessKey&Version=2010-05-08")
+	if a.status != 200 || !strings.Contains(a.body, "<SecretAccessKey>SECRETsecretSECRETsecretSECRETsecret/+12</SecretAccessKey>") {
+		t.Fatalf("answered %d %s", a.status, a.body)
+	}
+	if strings.Contains(string(f.events[0].JSON), "SECRETsecret") {
+		t.Error("the secret is in the record")
+	}
+	if got := f.last()["responseElements"].(map[string]any)["accessKey"].(map[string]any)["secretAccessKey"]; got != "HIDDEN_DUE_TO_SECURITY_REASONS" {
+		t.Errorf("secretAccessKey is recorded as %v", got)
+	}
+}
+
+func TestTheOperatorReachesItsOwnOperations(t *testing.T) {
+	f := newFixture(t)
+	if a := f.send("AKIAOPERATOR", "leadglass", target("Leadglass_20261101.GetHealth"), `{}`); a.status != 200 {
+		t.Errorf("answered %d %s", a.status, a.body)
+	}
+	if k := f.events[0].Kind; k != 7 {
+		t.Errorf("recorded as kind %d, want 7: operator operation", k)
+	}
+	if a := f.send("AKIAOPERATOR", "kms", target("TrentService.Encrypt"), encrypt); a.status != 400 || !strings.Contains(a.body, "AccessDeniedException") {
+		t.Errorf("the operator used a customer's key: %d %s", a.status, a.body)
+	}
+}
+
+func TestAnUnsignedOperationNeedsNoSignature(t *testing.T) {
+	f := newFixture(t)
+	if a := f.send("", "", target("Leadglass_20261101.RedeemEnrolment"), `{"Code":"0123456789abcdef"}`); a.status != 200 {
+		t.Errorf("answered %d %s", a.status, a.body)
+	}
+	if strings.Contains(string(f.events[0].JSON), "0123456789abcdef") {
+		t.Error("the code is in the record")
+	}
+}
+
+// Shapes that make two parsers disagree about where a request ends must end in
+// one clear refusal, and the connection with it.
+func TestSmugglingShapesEndTheConnection(t *testing.T) {
+	f := newFixture(t)
+	host := f.server.Listener.Addr().String()
+	for name, raw := range map[string]string{
+		"two content lengths":           "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
+		"length and chunked, unsigned":  "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"an unknown transfer encoding":  "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+		"a blank before the colon":      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length : 2\r\n\r\n{}",
+		"two hosts":                     "POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+		"a negative length":             "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -2\r\n\r\n{}",
+		"a line feed in a header value": "POST / HTTP/1.1\r\nHost: h\r\nX-A: b\nc\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			io.WriteString(conn, raw)
+			conn.(*net.TCPConn).CloseWrite()
+			b, _ := io.ReadAll(conn)
+			if !bytes.HasPrefix(b, []byte("HTTP/1.1 4")) && !bytes.HasPrefix(b, []byte("HTTP/1.1 501")) {
+				t.Errorf("answered %q", b)
+			}
+			if n := bytes.Count(b, []byte("HTTP/1.1 ")); n != 1 {
+				t.Errorf("answered %d times: %q", n, b)
+			}
+			if f.served != 0 {
+				t.Error("a handler ran")
+			}
+		})
+	}
+}
+
+func TestTwoTablesMayNotHoldOneOperation(t *testing.T) {
+	op := operation.New(sts.GetCallerIdentity, func(context.Context, *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
+		return nil, nil
+	}, nil)
+	router, err := wire.NewRouter(wire.RouterConfig{Operations: []*wire.OpInfo{op.Info}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{}
+	if _, err := gate.New(gate.Config{Router: router, Operations: []operation.Operation{op, op}, Authenticator: f, Recorder: f, Clock: clock.System, Region: "r", Operator: operator}); err == nil {
+		t.Error("New took the same operation twice")
+	}
+}

@@ -1,0 +1,248 @@
+package authority_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/cryptography/boundary"
+	"github.com/leadglass/leadglass/cryptography/hsm"
+	hsmcore "github.com/leadglass/leadglass/cryptography/hsm/core"
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/identity/authority"
+	"github.com/leadglass/leadglass/identity/authority/core"
+	"github.com/leadglass/leadglass/identity/authority/message"
+)
+
+// TestMain makes the test binary its own child, as the real binary is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		roles := map[string]boundary.Role{"hsm": hsmRole, "authority": authorityRole}
+		if role, ok := roles[os.Args[1]]; ok {
+			if err := boundary.Run(role); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func hsmRole(env *boundary.Env) error {
+	m := hsmcore.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Supervisor: env.Setup, Ready: env.Ready}
+	for _, l := range env.Links {
+		m.Links = append(m.Links, l)
+	}
+	return m.Run()
+}
+
+func authorityRole(env *boundary.Env) error {
+	m := core.Main{
+		Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup,
+		FrontLink: env.Links[0], HSMLink: env.Files[0], Ready: env.Ready,
+	}
+	return m.Run()
+}
+
+func startHSM(t testing.TB, dir string) *hsm.Process {
+	t.Helper()
+	p, err := hsm.Start(t.Context(), hsm.Config{StateDir: dir, Log: func(line string) { t.Log("hsm:", line) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	return p
+}
+
+// isolated starts a real HSM and a real authority.
+func isolated(t testing.TB, dir string) *authority.Process {
+	t.Helper()
+	p, err := authority.Start(t.Context(), authority.Config{
+		StateDir: dir + "/authority", HSM: startHSM(t, dir+"/hsm"), Log: func(line string) { t.Log("authority:", line) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	return p
+}
+
+// inProcess serves the same core from a goroutine, with a clock of the test; the HSM is a
+// real one.
+func inProcess(t testing.TB, dir string, now func() time.Time) *authority.Client {
+	t.Helper()
+	h := startHSM(t, dir+"/hsm")
+	state, err := boundary.OpenDir(dir + "/authority")
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory, err := secret.NewArena(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki, err := link.MarshalPublic(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs, err := boundary.SocketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, ended := make(chan []byte, 1), make(chan error, 1)
+	m := core.Main{
+		Store: state, Memory: memory, Now: now, Setup: message.Setup(spki, h.Identity()),
+		FrontLink: theirs, HSMLink: io.ReadWriteCloser(h.AuthorityLink()),
+		Ready: func(k []byte) error { keys <- k; return nil },
+	}
+	go func() { ended <- m.Run() }()
+	host, identity, err := message.SplitSetup(<-keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.PlaceHost(t.Context(), host, "authority"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server, err := link.ParsePublic(identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := link.Dial(t.Context(), ours, link.ClientConfig{Host: key, Server: server, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := message.Params{}
+	if err := l.Call(t.Context(), message.OpOpen, nil, p.Append, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = l.Close()
+		if err := <-ended; err != nil {
+			t.Errorf("the core ended with %v", err)
+		}
+		_ = theirs.Close()
+		_ = state.Close()
+	})
+	return authority.NewClient(l)
+}
+
+// both runs one test against the two forms.
+func both(t *testing.T, test func(t *testing.T, c *authority.Client)) {
+	t.Run("in process", func(t *testing.T) { test(t, inProcess(t, t.TempDir(), time.Now)) })
+	t.Run("isolated", func(t *testing.T) { test(t, isolated(t, t.TempDir()).Client()) })
+}
+
+const account = "111122223333"
+
+func newKey(t testing.TB, c *authority.Client) (akid string, sealed []byte, sec string) {
+	t.Helper()
+	akid, err := id.AccessKey("AKIA", account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, s, err := c.NewSecret(t.Context(), account, akid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return akid, sealed, reveal(s)
+}
+
+// reveal makes a string of a secret, as its customer does.
+func reveal(s *secret.Bytes) (out string) {
+	_ = s.Use(func(b []byte) error { out = string(b); return nil })
+	return out
+}
+
+func mac(key []byte, message string) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(message))
+	return h.Sum(nil)
+}
+
+// sign is what a client does; written from sigv4 section 4.
+func sign(akid, sec, token string, sealed []byte) authority.Request {
+	digest := sha256.Sum256([]byte("a canonical request of " + akid))
+	date, region, service := time.Now().UTC().Format("20060102"), "us-east-1", "kms"
+	sts := "AWS4-HMAC-SHA256\n" + date + "T120000Z\n" + date + "/" + region + "/" + service + "/aws4_request\n" + hex.EncodeToString(digest[:])
+	key := mac(mac(mac(mac([]byte("AWS4"+sec), date), region), service), "aws4_request")
+	return authority.Request{
+		AccessKeyID: akid, Sealed: sealed, StringToSign: []byte(sts), Signature: [32]byte(mac(key, sts)),
+		CanonicalDigest: digest, SessionToken: token,
+	}
+}
+
+func TestASignatureWithTheSecretIsWitnessed(t *testing.T) {
+	both(t, func(t *testing.T, c *authority.Client) {
+		akid, sealed, sec := newKey(t, c)
+		if len(sec) != 40 {
+			t.Errorf("a secret of %d characters", len(sec))
+		}
+		q := sign(akid, sec, "", sealed)
+		for range 3 { // the second time from the cache
+			if claims, err := c.Witness(t.Context(), q); err != nil || claims != nil {
+				t.Fatalf("claims %v, error %v", claims, err)
+			}
+		}
+	})
+}
+
+func claimsFor(d time.Duration) authority.Claims {
+	mfa := time.Now().Add(-time.Minute).UTC().Truncate(time.Millisecond)
+	return authority.Claims{
+		Type: authority.AssumedRole, Account: account, PrincipalID: "AROAEXAMPLEEXAMPLE123", MFA: &mfa,
+		ARN: "arn:aws:sts::111122223333:assumed-role/reader/me", RoleARN: "arn:aws:iam::111122223333:role/reader",
+		SessionName: "me", Expires: time.Now().Add(d).UTC().Truncate(time.Millisecond),
+		Policies: []string{`{"Version":"2012-10-17","Statement":[]}`}, PolicyARNs: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"},
+		Tags: map[string]string{"team": "blue"}, TransitiveTags: []string{"team"}, SourceIdentity: "alice",
+		CredentialID: "AKIAEXAMPLEEXAMPLE12", Depth: 1,
+	}
+}
+
+func TestASessionIsIssuedAndWitnessed(t *testing.T) {
+	both(t, func(t *testing.T, c *authority.Client) {
+		want := claimsFor(time.Hour)
+		akid, sec, token, err := c.IssueSession(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := id.AccessKeyAccount(akid); err != nil || a != account || akid[:4] != "ASIA" {
+			t.Errorf("access key id %s of account %s, %v", akid, a, err)
+		}
+		q := sign(akid, reveal(sec), token, nil)
+		for range 2 {
+			got, err := c.Witness(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.SessionID == [16]byte{} || time.Since(got.Issued) > time.Minute {
+				t.Errorf("session id %x, issued %v", got.SessionID, got.Issued)
+			}
+			want.SessionID, want.Issued = got.SessionID, got.Issued
+			if fmt.Sprintf("%+v", *got) != fmt.Sprintf("%+v", want) && got.MFA.Equal(*want.MFA) == false {
+				t.Errorf("claims %+v, want %+v", *got, want)
+			}
+		}
+	})
+}
+
+var _ = errors.Is
+var _ = context.Background

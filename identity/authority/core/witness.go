@@ -1,0 +1,208 @@
+package core
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"time"
+
+	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/identity/authority/message"
+)
+
+// The signing key is derived here rather than by identity/sigv4, because that
+// package knows HTTP and with it the network, which a boundary must not link.
+// A test compares the two.
+
+const (
+	algorithm  = "AWS4-HMAC-SHA256"
+	terminator = "aws4_request"
+	maxToSign  = kdf.MaxMessage
+	maxScope   = 64 // of region and service
+)
+
+// scope is what a signing key is good for.
+type scope struct{ date, region, service string }
+
+func (s scope) valid() bool {
+	if len(s.date) != 8 {
+		return false
+	}
+	for _, c := range []byte(s.date) {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return s.region != "" && len(s.region) <= maxScope && s.service != "" && len(s.service) <= maxScope
+}
+
+// parseToSign reads a string to sign (sigv4 section 3): algorithm, timestamp,
+// scope, hash of the canonical request. Other algorithms are not witnessed.
+func parseToSign(b []byte) (s scope, digest [32]byte, ok bool) {
+	lines := bytes.Split(b, []byte("\n"))
+	if len(b) > maxToSign || len(lines) != 4 || string(lines[0]) != algorithm || len(lines[1]) != len("20060102T150405Z") ||
+		len(lines[3]) != 2*len(digest) {
+		return s, digest, false
+	}
+	parts := bytes.Split(lines[2], []byte("/"))
+	if len(parts) != 4 || string(parts[3]) != terminator {
+		return s, digest, false
+	}
+	s = scope{string(parts[0]), string(parts[1]), string(parts[2])}
+	if n, err := hex.Decode(digest[:], lines[3]); err != nil || n != len(digest) {
+		return s, digest, false
+	}
+	return s, digest, s.valid() && string(lines[1][:8]) == s.date
+}
+
+// credential is whose secret a call is about.
+type credential struct {
+	akid   string
+	sealed []byte   // of a long-term secret
+	sess   *session // of a session
+	tag    [32]byte // what stands for it in the cache
+}
+
+// resolve finds the credential of a call. An unknown one gets the dummy's
+// record, so that it costs what a known one costs.
+func (a *authority) resolve(p *message.Params) (c credential, known bool, err error) {
+	switch {
+	case len(p.AccessKeyID) != 20:
+		return c, false, failure(link.StatusBadRequest)
+	case len(p.Token) > 0 && len(p.Sealed) > 0:
+		return c, false, failure(link.StatusBadRequest)
+	case len(p.Token) > 0:
+		c.akid = p.AccessKeyID
+		c.sess, c.tag, err = a.session(p.AccessKeyID, p.Token)
+		return c, err == nil, err
+	case len(p.Sealed) > 0:
+		return credential{akid: p.AccessKeyID, sealed: p.Sealed, tag: sha256.Sum256(p.Sealed)}, true, nil
+	}
+	dummy := a.root.Load().dummy
+	return credential{akid: dummyID, sealed: dummy, tag: sha256.Sum256(dummy)}, false, nil
+}
+
+// derive computes kSigning from the secret itself.
+func (a *authority) derive(key *[32]byte, c *credential, s scope) error {
+	var plain [message.SecretLen]byte
+	defer secret.Wipe(plain[:])
+	if c.sess != nil {
+		if err := a.tokens.secret(c.sess, c.akid, &plain); err != nil {
+			return err
+		}
+	} else if err := openRecord(a.root.Load(), c.akid, c.sealed, &plain); err != nil {
+		return err
+	}
+	first := [4 + message.SecretLen]byte{'A', 'W', 'S', '4'}
+	defer secret.Wipe(first[:])
+	copy(first[4:], plain[:])
+	kdf.HMAC(key, first[:], []byte(s.date))
+	kdf.HMAC(key, key[:], []byte(s.region))
+	kdf.HMAC(key, key[:], []byte(s.service))
+	kdf.HMAC(key, key[:], []byte(terminator))
+	return nil
+}
+
+func cacheKey(c *credential, s scope) [32]byte {
+	b := make([]byte, 0, 256)
+	b = append(append(b, c.akid...), c.tag[:]...)
+	for _, part := range []string{s.date, s.region, s.service} {
+		b = append(append(b, byte(len(part))), part...)
+	}
+	return sha256.Sum256(b)
+}
+
+// witness checks a signature (sigv4 section 9, witness mode).
+func (a *authority) witness(p *message.Params, r *result) error {
+	s, digest, ok := parseToSign(p.StringToSign)
+	if !ok || len(p.Signature) != 32 || len(p.Digest) != 32 || digest != [32]byte(p.Digest) {
+		return failure(link.StatusBadRequest)
+	}
+	c, known, err := a.resolve(p)
+	if err != nil {
+		return err
+	}
+	var key, want [32]byte
+	defer secret.Wipe(key[:])
+	defer secret.Wipe(want[:])
+	at := cacheKey(&c, s)
+	cached := a.cachedKey(at, &key)
+	if !cached {
+		if err := a.derive(&key, &c, s); err != nil {
+			return err
+		}
+	}
+	kdf.HMAC(&want, key[:], p.StringToSign)
+	match := subtle.ConstantTimeCompare(want[:], p.Signature) == 1 && known
+	if !match {
+		if cached {
+			// A wrong signature costs a derivation always: else its time would
+			// tell a key that is in use from one that does not exist.
+			_ = a.derive(&key, &c, s)
+		}
+		return failure(message.StatusSignature)
+	}
+	if !cached {
+		a.keepKey(at, &key)
+	}
+	if c.sess != nil {
+		r.Claims = c.sess.encoded
+	}
+	return nil
+}
+
+func (a *authority) cachedKey(at [32]byte, key *[32]byte) bool {
+	kept, ok := a.signing.get(at)
+	return ok && kept.Use(func(own []byte) error { copy(key[:], own); return nil }) == nil
+}
+
+// keepKey keeps a derived key in secret memory. A full arena only means that
+// the next call derives again.
+func (a *authority) keepKey(at [32]byte, key *[32]byte) {
+	kept, err := a.memory.New(len(key))
+	if err != nil {
+		return
+	}
+	_ = kept.Use(func(own []byte) error { copy(own, key[:]); return nil })
+	// The displaced keys are wiped when they are collected: another call may be
+	// using one right now.
+	a.signing.put(at, kept)
+}
+
+// signingKey is key mode: it hands out kSigning of a day that is today, within
+// the skew that requests may have.
+func (a *authority) signingKey(p *message.Params, r *result) error {
+	s := scope{p.Date, p.Region, p.Service}
+	day, err := time.Parse("20060102", p.Date)
+	if err != nil || !s.valid() {
+		return failure(link.StatusBadRequest)
+	}
+	now := a.now()
+	until := day.Add(24*time.Hour + maxSkew)
+	if now.Before(day.Add(-maxSkew)) || !now.Before(until) {
+		return failure(link.StatusDenied)
+	}
+	c, known, err := a.resolve(p)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return failure(message.StatusSignature)
+	}
+	if err := a.derive(&r.key, &c, s); err != nil {
+		return err
+	}
+	if c.sess != nil {
+		r.Claims = c.sess.encoded
+		if c.sess.claims.Expires.Before(until) {
+			until = c.sess.claims.Expires
+		}
+	}
+	r.Key, r.NotAfter = r.key[:], uint64(until.UnixMilli())
+	return nil
+}
+
+const maxSkew = 15 * time.Minute

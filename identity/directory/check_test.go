@@ -1,0 +1,79 @@
+package directory_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/state/kv"
+)
+
+func TestCheckFindsWhatDoesNotFitTogether(t *testing.T) {
+	populate := func(t *testing.T) *world {
+		w := newWorld(t)
+		ctx := t.Context()
+		p := w.policy("p")
+		_, err := w.CreatePolicyVersion(ctx, w.account, p.ARN, allow("kms:List*"), true)
+		w.must(err)
+		_, err = w.CreateUser(ctx, w.account, directory.NewUser{Name: "u", Boundary: p.ARN})
+		w.must(err)
+		w.role("r", w.account)
+		w.must(w.AttachPolicy(ctx, w.account, directory.RoleKind, "r", p.ARN))
+		w.must(w.AttachPolicy(ctx, w.account, directory.UserKind, "u", directory.AdministratorAccess))
+		w.must(w.PutInlinePolicy(ctx, w.account, directory.UserKind, "u", "in", allow("kms:*")))
+		w.Used(w.key("u"), "kms", "r")
+		gone := w.key("u")
+		w.must(w.DeleteAccessKey(ctx, w.account, "u", gone))
+		w.must(w.UpdateUser(ctx, w.account, "u", directory.UserUpdate{NewName: "v"}))
+		w.restart()
+		return w
+	}
+	w := populate(t)
+	problems, err := w.Check(t.Context())
+	w.must(err)
+	if len(problems) != 0 {
+		t.Fatalf("a sound directory: %q", problems)
+	}
+	entries, _, _, err := w.store.Scan(t.Context(), []byte{'I'}, []byte{'J'}, 1000, 0, false)
+	w.must(err)
+	// Every record is missed, and every damaged one noticed, but for last uses, which nobody needs.
+	for i, e := range entries {
+		for _, value := range [][]byte{nil, []byte("\xa1\x01\x01"), []byte("nonsense")} {
+			if strings.Contains(string(e.Key), "used") {
+				continue
+			}
+			w.damage(t, entries, i, value)
+		}
+	}
+	w.must(w.put(kv.Op{Key: kv.Table('I').Text(w.account).Text("used").Text("AKIAGONE"), Value: []byte{0xa0}}))
+	w.must(w.put(kv.Op{Key: kv.Table('I').Text(w.account).Text("strange").Text("x"), Value: []byte{0xa0}}))
+	w.must(w.put(kv.Op{Key: kv.Table('I').Text("999999999999").Text("used").Text("x"), Value: []byte{0xa0}}))
+	problems, err = w.Check(t.Context())
+	w.must(err)
+	if len(problems) != 4 {
+		t.Errorf("%d problems: %q", len(problems), problems)
+	}
+}
+
+func (w *world) put(op kv.Op) error {
+	_, err := w.store.Commit(w.t.Context(), nil, []kv.Op{op})
+	return err
+}
+
+// damage deletes one entry or replaces its value, checks, and puts it back.
+func (w *world) damage(t *testing.T, entries []kv.Entry, i int, value []byte) {
+	t.Helper()
+	e := entries[i]
+	w.must(w.put(kv.Op{Key: e.Key, Value: value, Delete: value == nil}))
+	problems, err := w.Check(t.Context())
+	w.must(err)
+	if len(problems) == 0 {
+		t.Errorf("%q = %q was not noticed", e.Key, value)
+	}
+	for _, p := range problems {
+		if !strings.HasPrefix(p, "directory of account "+w.account+": ") {
+			t.Errorf("%q", p)
+		}
+	}
+	w.must(w.put(kv.Op{Key: e.Key, Value: e.Value}))
+}
