@@ -383,6 +383,39 @@ func TestLostDerivedFilesAreMadeAgain(t *testing.T) {
 	}
 }
 
+func TestACheckReadsTheWholeLog(t *testing.T) {
+	dir := t.TempDir()
+	cfg := logtest.Config(t, dir, clock.System)
+	l := logtest.Open(t, cfg, alice)
+	for range 20 {
+		logtest.Append(t, l, logtest.Event(alice, time.Now()))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Check = true
+	if err := logtest.Open(t, cfg).Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Old damage lies before the saved state: an ordinary start does not read it.
+	if err := flip(filepath.Join(dir, "wal", "00000001.wal"), 500); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := log.Open(t.Context(), cfg); !errors.Is(err, log.ErrCorrupt) {
+		t.Errorf("%v", err)
+		l.Close()
+	}
+	other := logtest.Config(t, dir, clock.System)
+	other.Check, other.Ed25519 = true, bytes.Repeat([]byte{1}, 32)
+	if err := flip(filepath.Join(dir, "wal", "00000001.wal"), 500); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := log.Open(t.Context(), other); !errors.Is(err, log.ErrCorrupt) {
+		t.Errorf("signed by somebody else: %v", err)
+		l.Close()
+	}
+}
+
 // A faultyDisk fails its n-th write or sync.
 type faultyDisk struct {
 	mu          sync.Mutex
