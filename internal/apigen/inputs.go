@@ -47,14 +47,14 @@ func readOperations(text string) (services []string, ops map[string][]string, er
 
 // overrides are the facts that models don't hold (section 2.4).
 type overrides struct {
-	presence, always, escape, silent, strict, used map[string]bool
-	pattern                                        map[string]string // "iam shape" -> Go expression
-	access                                         map[string]bool   // "sts AssumeRole" -> read-only
+	presence, always, escape, silent, strict, sensitive, used map[string]bool
+	pattern                                                   map[string]string // "iam shape" -> Go expression
+	access                                                    map[string]bool   // "sts AssumeRole" -> read-only
 }
 
 func readOverrides(text string) (*overrides, error) {
 	o := &overrides{
-		presence: map[string]bool{}, always: map[string]bool{}, escape: map[string]bool{}, silent: map[string]bool{}, strict: map[string]bool{},
+		presence: map[string]bool{}, always: map[string]bool{}, escape: map[string]bool{}, silent: map[string]bool{}, strict: map[string]bool{}, sensitive: map[string]bool{},
 		pattern: map[string]string{}, access: map[string]bool{}, used: map[string]bool{},
 	}
 	for line := range strings.Lines(text) {
@@ -75,6 +75,8 @@ func readOverrides(text string) (*overrides, error) {
 			o.silent[rest] = true
 		case kind == "strict" && len(w) == 2:
 			o.strict[rest] = true
+		case kind == "sensitive" && len(w) == 2:
+			o.sensitive[rest] = true
 		case (kind == "read" || kind == "write") && len(w) == 2:
 			o.access[rest] = kind == "read"
 		case kind == "pattern" && len(w) >= 3:

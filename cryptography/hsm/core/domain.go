@@ -345,10 +345,12 @@ func (d *domain) checkIdentity() error {
 	})
 }
 
-// digest writes SHA-256(label ‖ text) to dst.
+// digest writes SHA-256(label ‖ text) to dst. Not with a hash.Hash, whose state
+// would keep the end of the text.
 func digest(dst []byte, label string, text []byte) {
-	h := sha256.New()
-	h.Write([]byte(label))
-	h.Write(text)
-	h.Sum(dst[:0])
+	b := make([]byte, 0, len(label)+len(text))
+	b = append(append(b, label...), text...)
+	sum := sha256.Sum256(b)
+	secret.Wipe(b)
+	copy(dst, sum[:])
 }

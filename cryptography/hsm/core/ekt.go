@@ -130,7 +130,11 @@ func (a *attributes) usable(host *link.Peer, now time.Time) uint64 {
 
 // wrap makes the token of a key. material is neither kept nor changed.
 func (d *domain) wrap(a *attributes, material []byte) ([]byte, error) {
-	attrs := a.append(nil)
+	return d.wrapAs(a.append(nil), material)
+}
+
+// wrapAs is wrap for attributes that are encoded already.
+func (d *domain) wrapAs(attrs, material []byte) ([]byte, error) {
 	out := make([]byte, 0, ektHeader+len(attrs)+kdfNonce+len(material)+gcmOverhead)
 	out = append(out, ektMagic...)
 	out = append(out, d.active[:]...)

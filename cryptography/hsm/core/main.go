@@ -15,8 +15,8 @@ type Main struct {
 	SealKey    io.ReadWriter // a file of its own for the seal key; nil: in Store
 	Memory     *secret.Arena
 	Now        func() time.Time
-	Supervisor []byte // SPKI of the host that is at the first link
-	Links      []io.ReadWriter
+	Supervisor []byte                      // SPKI of the host that is at the first link
+	Links      []io.ReadWriter             // closed when their host is not let in, if they can be
 	Ready      func(identity []byte) error // tells the supervisor whom to expect
 }
 
@@ -40,7 +40,12 @@ func (m *Main) Run() error {
 	// The others end with the process: there is nothing to finish for a host
 	// whose supervisor is gone.
 	for _, l := range m.Links[1:] {
-		go func() { _ = h.Serve(l) }()
+		go func() {
+			_ = h.Serve(l)
+			if c, ok := l.(io.Closer); ok {
+				_ = c.Close() // a host that was not let in must not wait
+			}
+		}()
 	}
 	return h.Serve(m.Links[0])
 }

@@ -1,0 +1,65 @@
+package core
+
+import (
+	"bytes"
+
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+)
+
+// What the tests of the inside need to see.
+var Signable = signable
+
+// Operations are the numbers of the table.
+func Operations() map[uint64]string {
+	names := make(map[uint64]string)
+	for op, row := range operations() {
+		names[op] = row.name
+	}
+	return names
+}
+
+// ParseToken reads the public part of a token.
+func ParseToken(ekt []byte) bool {
+	_, _, ok := splitEKT(ekt, &attributes{})
+	return ok
+}
+
+// Material opens a token and returns the key itself, which no operation does.
+func (h *HSM) Material(ekt []byte) []byte {
+	var a attributes
+	all := &link.Peer{Roles: []string{RoleHost, RoleAuthority}}
+	m, status := h.domain().unwrap(ekt, &a, all, h.cfg.Now(), make([]byte, maxMaterial))
+	if status != link.StatusOK {
+		return nil
+	}
+	return m
+}
+
+// DomainSecrets are all secrets of the domain.
+func (h *HSM) DomainSecrets() (all [][]byte) {
+	d := h.domain()
+	copyOf := func(b []byte) error { all = append(all, append([]byte(nil), b...)); return nil }
+	_ = d.hsk.Use(copyOf)
+	_ = d.hak.Use(copyOf)
+	_ = d.kem.Use(copyOf)
+	for _, k := range d.keys {
+		_ = k.Use(copyOf)
+	}
+	return all
+}
+
+// WrapForeign makes a token with a condition that this version cannot enforce.
+func (h *HSM) WrapForeign(material []byte, notAfter uint64, condition bool) []byte {
+	d := h.domain()
+	a := attributes{spec: "SYMMETRIC_DEFAULT", usage: usageEncrypt, origin: "EXTERNAL", notAfter: notAfter}
+	if !condition {
+		ekt, _ := d.wrap(&a, material)
+		return ekt
+	}
+	a.role = "role"
+	// The condition of number 7 becomes one of number 4, caller proof required.
+	attrs := a.append(nil)
+	attrs[bytes.LastIndex(attrs, []byte{0xa1, conditionRole})+1] = 4
+	ekt, _ := d.wrapAs(attrs, material)
+	return ekt
+}
