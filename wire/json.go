@@ -425,6 +425,9 @@ func (d *jsonDecoder) list(p *value, v reflect.Value) error {
 		if d.next() == 'n' {
 			return errNullItem
 		}
+		if err := d.t.another(); err != nil {
+			return err
+		}
 		if i == v.Cap() {
 			v.Grow(max(4, i))
 		}
@@ -468,6 +471,9 @@ func (d *jsonDecoder) mapping(p *value, v reflect.Value) error {
 		return nil
 	}
 	for more := true; more; {
+		if err := d.t.another(); err != nil {
+			return err
+		}
 		key, err := d.text()
 		if err != nil {
 			return errJSON

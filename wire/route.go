@@ -228,7 +228,7 @@ func (r *Router) Operation(s *Service, req *Request) (*OpInfo, error) {
 		// A service that came from the scope or host has not seen the target.
 		target := first(req, "X-Amz-Target")
 		i := strings.LastIndexByte(target, '.')
-		if req.Method != "POST" || r.targets[target[:max(i, 0)]] != s {
+		if req.Method != "POST" || i < 0 || !s.isTarget(target[:i]) {
 			return nil, CommonFault(UnknownOperation, s, p, "The request has no target of this service.")
 		}
 		name = target[i+1:]
@@ -267,6 +267,10 @@ func (r *Router) Operation(s *Service, req *Request) (*OpInfo, error) {
 		return nil, CommonFault(UnknownOperation, s, p, "The operation "+name+" exists in this API but is not served here.")
 	}
 	return nil, CommonFault(UnknownOperation, s, p, "")
+}
+
+func (s *Service) isTarget(prefix string) bool {
+	return prefix != "" && (prefix == s.TargetPrefix || slices.Contains(s.TargetAliases, prefix))
 }
 
 func notServed(s *Service, p Protocol) error {

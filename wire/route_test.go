@@ -187,6 +187,8 @@ func TestPathsOfRESTServices(t *testing.T) {
 	for _, c := range []struct{ method, target, want string }{
 		{"POST", "/finding", "ListFindings"},
 		{"POST", "/finding/", "ListFindings"},
+		{"POST", "/find%69ng", "ListFindings"},
+		{"POST", "/find%zzng", ""},
 		{"PUT", "/finding", "UpdateFindings"},
 		{"GET", "/finding", ""},
 		{"GET", "/finding/x%2Fy%20z", "GetFinding"},

@@ -75,6 +75,7 @@ const (
 	MaxHeader    = 64 << 10  // all header fields together
 	MaxDepth     = 32        // nesting of structures, lists and maps
 	MaxFormKeys  = 10_000    // pairs of a form, and so also list entries in it
+	MaxEntries   = 10_000    // entries of all lists and maps of a JSON or XML body
 )
 
 // BodyLimit returns how many bytes of body a request of this protocol may

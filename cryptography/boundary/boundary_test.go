@@ -3,6 +3,7 @@
 package boundary_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -370,11 +371,75 @@ func parent(dir string) {
 		Name: "test", Args: []string{"boundary-child"}, StateDir: dir, Links: 1, Setup: []byte("orphan"),
 	})
 	if err != nil {
-		fmt.Println(0)
+		fmt.Println(0, err)
 		os.Exit(1)
 	}
-	fmt.Println(c.PID())
+	r := c.Lockdown()
+	fmt.Printf("%d %v %+v\n", c.PID(), r.Complete(), r)
 	select {}
+}
+
+// An ordinary user gets the same boundary as root.
+func TestAChildNeedsNoPrivilege(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("every other test here is this one already")
+	}
+	dir, err := os.MkdirTemp("/tmp", "boundary") // whose parents anybody may enter
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const nobody = 65534
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "boundary-parent", dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if fields := strings.Fields(line); err != nil || len(fields) < 2 || fields[1] != "true" {
+		t.Errorf("%q, %v", line, err)
+	}
+	t.Log(line)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+func TestAnIncompleteLockdownNeedsConsent(t *testing.T) {
+	// The filter and landlock cannot be taken away from a test; secret memory of
+	// an impossible size can.
+	cfg := boundary.Config{
+		Name: "test", Args: []string{"boundary-child"}, StateDir: t.TempDir(), Links: 1, Setup: []byte("work"), Secrets: 1 << 30,
+	}
+	if c, err := boundary.Start(cfg); err == nil {
+		c.Stop()
+		t.Skip("this system gives even that")
+	} else if !errors.Is(err, boundary.ErrNotLocked) || !strings.Contains(err.Error(), "memfd_secret") {
+		t.Fatal(err)
+	}
+	cfg.Insecure = true
+	c, err := boundary.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Stop()
+	r := c.Lockdown()
+	if r.Complete() || !r.Insecure || !r.Seccomp || r.Memory != secret.LockedPages {
+		t.Errorf("report %+v", r)
+	}
+	if _, err := c.Link(0).Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(c.Link(0)); err != nil || string(answer) != "done" {
+		t.Errorf("work: %q, %v", answer, err)
+	}
 }
 
 func TestAPanicOfTheChildShowsNoStack(t *testing.T) {

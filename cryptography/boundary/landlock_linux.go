@@ -102,8 +102,8 @@ func allowImage(ruleset int) error {
 	}
 	for path, access := range files {
 		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if errors.Is(err, unix.ENOENT) {
-			continue // a file that was replaced since; /proc/self/exe is always there
+		if path != "/proc/self/exe" && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES)) {
+			continue // replaced since, or the binary under a path that is closed to us
 		}
 		if err == nil {
 			err = allow(ruleset, fd, access)

@@ -1,19 +1,19 @@
 package authority_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/cryptography/boundary"
@@ -237,12 +237,9 @@ func TestASessionIsIssuedAndWitnessed(t *testing.T) {
 				t.Errorf("session id %x, issued %v", got.SessionID, got.Issued)
 			}
 			want.SessionID, want.Issued = got.SessionID, got.Issued
-			if fmt.Sprintf("%+v", *got) != fmt.Sprintf("%+v", want) && got.MFA.Equal(*want.MFA) == false {
-				t.Errorf("claims %+v, want %+v", *got, want)
+			if diff := cmp.Diff(want, *got); diff != "" {
+				t.Error(diff)
 			}
 		}
 	})
 }
-
-var _ = errors.Is
-var _ = context.Background

@@ -15,8 +15,8 @@ type Main struct {
 	SealKey    io.ReadWriter // a file of its own for the seal key; nil: in Store
 	Memory     *secret.Arena
 	Now        func() time.Time
-	Supervisor []byte // SPKI of the host that is at the first link
-	Links      []io.ReadWriteCloser
+	Supervisor []byte                      // SPKI of the host that is at the first link
+	Links      []io.ReadWriter             // closed when their host is not let in, if they can be
 	Ready      func(identity []byte) error // tells the supervisor whom to expect
 }
 
@@ -42,7 +42,9 @@ func (m *Main) Run() error {
 	for _, l := range m.Links[1:] {
 		go func() {
 			_ = h.Serve(l)
-			_ = l.Close() // a host that was not let in must not wait
+			if c, ok := l.(io.Closer); ok {
+				_ = c.Close() // a host that was not let in must not wait
+			}
 		}()
 	}
 	return h.Serve(m.Links[0])

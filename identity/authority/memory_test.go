@@ -1,0 +1,150 @@
+package authority_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/identity/authority"
+)
+
+// mask hides what is searched for, so that the search does not find itself.
+const mask = 0x55
+
+func masked(s *secret.Bytes) (out []byte) {
+	_ = s.Use(func(b []byte) error {
+		for _, c := range b {
+			out = append(out, c^mask)
+		}
+		return nil
+	})
+	return out
+}
+
+// holds searches the readable memory of a process for a masked needle.
+func holds(t *testing.T, pid int, needle []byte) bool {
+	t.Helper()
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		t.Skipf("may not read the process's memory: %v", err) // not root
+	}
+	defer mem.Close()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf, read := make([]byte, 1<<20), 0
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		var mode string
+		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); n != 3 || mode[0] != 'r' || strings.Contains(line, "[v") {
+			continue
+		}
+		for at := from; at < to; at += int64(len(buf)) - 64 { // overlapping
+			n, _ := mem.ReadAt(buf[:min(int64(len(buf)), to-at)], at)
+			read += n
+			for i := range buf[:n] {
+				buf[i] ^= mask
+			}
+			if bytes.Contains(buf[:n], needle) {
+				return true
+			}
+		}
+	}
+	if read < 1<<20 {
+		t.Errorf("only %d bytes could be read: the search says nothing", read)
+	}
+	return false
+}
+
+// The secret of an access key exists in the front only inside the secret.Bytes
+// that it is handed on in, and in the authority not at all once answered.
+func TestASecretLeavesNoTraceInEitherProcess(t *testing.T) {
+	p := isolated(t, t.TempDir())
+	c := p.Client()
+	for name, issue := range map[string]func() *secret.Bytes{
+		"a long-term secret": func() *secret.Bytes {
+			akid, err := id.AccessKey("AKIA", account)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, s, err := c.NewSecret(t.Context(), account, akid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+		"the secret of a session": func() *secret.Bytes {
+			_, s, _, err := c.IssueSession(t.Context(), claimsFor(time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := issue()
+			needle := masked(s)
+			if len(needle) != 40 {
+				t.Fatalf("a secret of %d characters", len(needle))
+			}
+			if !holds(t, os.Getpid(), needle) {
+				t.Error("the search does not find what is there")
+			}
+			runtime.KeepAlive(s)
+			s.Destroy()
+			if holds(t, os.Getpid(), needle) {
+				t.Error("it stayed in the front")
+			}
+			if holds(t, p.PID(), needle) {
+				t.Error("it stayed in the authority")
+			}
+		})
+	}
+}
+
+// Of the 120 MiB that a whole idle node may use, each of the two may use 20.
+func TestBothProcessesStaySmall(t *testing.T) {
+	dir := t.TempDir()
+	h := startHSM(t, dir+"/hsm")
+	p, err := authority.Start(t.Context(), authority.Config{StateDir: dir + "/authority", HSM: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	for range 200 {
+		akid, s, token, err := p.Client().IssueSession(t.Context(), claimsFor(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Client().Witness(t.Context(), sign(akid, reveal(s), token, nil)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Client().Random(t.Context(), 1024); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, pid := range map[string]int{"hsm": h.PID(), "authority": p.PID()} {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(status)) {
+			if kb := 0; strings.HasPrefix(line, "VmRSS:") {
+				if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kb); err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%s: %d KiB", name, kb)
+				if kb > 20<<10 {
+					t.Errorf("%s has %d KiB", name, kb)
+				}
+			}
+		}
+	}
+}
