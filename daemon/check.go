@@ -57,6 +57,13 @@ func Check(ctx context.Context, cfg Config) (report CheckReport, err error) {
 	if report.Entries, err = d.countEntries(ctx); err != nil {
 		report.Problems = append(report.Problems, fmt.Sprintf("store: %v", err))
 	}
+	damaged, err := d.directory.Check(ctx)
+	if err != nil {
+		damaged = append(damaged, err.Error())
+	}
+	for _, p := range damaged {
+		report.Problems = append(report.Problems, "identities: "+p)
+	}
 	for _, a := range d.directory.Accounts() {
 		report.Accounts++
 		events, problems, err := d.checkLog(ctx, a.ID)

@@ -354,6 +354,92 @@ func TestAnUnsignedOperationNeedsNoSignature(t *testing.T) {
 	}
 }
 
+// A request is authentic for what was signed, when it was signed, and nothing
+// else; each way of bending it ends in the error that clients know.
+func TestABentRequestIsRefusedAsClientsExpect(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		bend func(r *http.Request, body *string)
+		at   time.Time
+		code string
+		text string
+	}{
+		{"signed a quarter of an hour and a second ago", nil, now.Add(-15*time.Minute - time.Second), "InvalidSignatureException", "Signature expired: "},
+		{"signed a quarter of an hour and a second ahead", nil, now.Add(15*time.Minute + time.Second), "InvalidSignatureException", "Signature not yet current: "},
+		{"replayed with another body", func(_ *http.Request, b *string) { *b = `{"KeyId":"2","Plaintext":"aGVsbG8="}` }, now, "InvalidSignatureException", "does not match"},
+		{"replayed at another operation", func(r *http.Request, _ *string) { r.Header.Set("X-Amz-Target", "TrentService.Decrypt") }, now, "InvalidSignatureException", "does not match"},
+		{"a truncated signature", func(r *http.Request, _ *string) {
+			a := r.Header.Get("Authorization")
+			r.Header.Set("Authorization", a[:len(a)-1])
+		}, now, "InvalidSignatureException", ""},
+		{"no signature in the header", func(r *http.Request, _ *string) {
+			a, _, _ := strings.Cut(r.Header.Get("Authorization"), ", Signature=")
+			r.Header.Set("Authorization", a)
+		}, now, "IncompleteSignatureException", ""},
+		{"another algorithm's name", func(r *http.Request, _ *string) {
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256", "AWS4-HMAC-MD5", 1))
+		}, now, "IncompleteSignatureException", ""},
+		{"both header and query", func(r *http.Request, _ *string) { r.URL.RawQuery = "X-Amz-Signature=00" }, now, "IncompleteSignatureException", ""},
+		{"an unsigned target", func(r *http.Request, _ *string) {
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), ";x-amz-target", "", 1))
+		}, now, "InvalidSignatureException", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			body := encrypt
+			req, err := http.NewRequest("POST", f.server.URL+"/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = target("TrentService.Encrypt")
+			signer := sigv4.Signer{AccessKeyID: "AKIACUSTOMER", SecretAccessKey: []byte(keySec), Region: "us-east-1", Service: "kms"}
+			if err := signer.Sign(&sigv4.Request{Method: "POST", Target: "/", Host: req.URL.Host, Header: req.Header, ContentLength: int64(len(body))}, []byte(body), c.at); err != nil {
+				t.Fatal(err)
+			}
+			if c.bend != nil {
+				c.bend(req, &body)
+			}
+			req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			b, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode != 400 || !strings.Contains(string(b), `"__type":"`+c.code+`"`) || !strings.Contains(string(b), c.text) {
+				t.Errorf("answered %d %s, want %s %q", resp.StatusCode, b, c.code, c.text)
+			}
+			if f.served != 0 {
+				t.Error("the handler ran")
+			}
+		})
+	}
+}
+
+func TestHostileJSONIsRefusedOrHarmless(t *testing.T) {
+	f := newFixture(t)
+	var got string
+	f.serve = func(_ context.Context, in *kms.EncryptInput) (*kms.EncryptOutput, error) {
+		got = in.KeyId
+		return &kms.EncryptOutput{}, nil
+	}
+	for name, body := range map[string]string{
+		"nested ten thousand deep": `{"KeyId":"1","Plaintext":"aA==","X":` + strings.Repeat("[", 10000) + strings.Repeat("]", 10000) + `}`,
+		"text after the end":       encrypt + "x",
+		"no UTF-8":                 "{\"KeyId\":\"\xff\",\"Plaintext\":\"aA==\"}",
+		"half a surrogate":         `{"KeyId":"\ud800","Plaintext":"aA=="}`,
+		"bad base64":               `{"KeyId":"1","Plaintext":"a*=="}`,
+		"a bare word":              `Encrypt`,
+	} {
+		if a := f.encrypt(body); a.status != 400 || !strings.Contains(a.body, "SerializationException") {
+			t.Errorf("%s: answered %d %.200s", name, a.status, a.body)
+		}
+	}
+	if a := f.encrypt(`{"KeyId":"first","Plaintext":"aA==","KeyId":"last","Unknown":{"deep":[1,{"x":null}]}}`); a.status != 200 || got != "last" {
+		t.Errorf("a duplicate member: answered %d %s, the handler saw %q", a.status, a.body, got)
+	}
+}
+
 // Shapes that make two parsers disagree about where a request ends must end in
 // one clear refusal, and the connection with it.
 func TestSmugglingShapesEndTheConnection(t *testing.T) {

@@ -1,12 +1,9 @@
 package wire
 
 import (
-	"encoding/base64"
 	"errors"
 	"math"
 	"reflect"
-	"slices"
-	"strconv"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -428,6 +425,9 @@ func (d *jsonDecoder) list(p *value, v reflect.Value) error {
 		if d.next() == 'n' {
 			return errNullItem
 		}
+		if err := d.t.another(); err != nil {
+			return err
+		}
 		if i == v.Cap() {
 			v.Grow(max(4, i))
 		}
@@ -471,6 +471,9 @@ func (d *jsonDecoder) mapping(p *value, v reflect.Value) error {
 		return nil
 	}
 	for more := true; more; {
+		if err := d.t.another(); err != nil {
+			return err
+		}
 		key, err := d.text()
 		if err != nil {
 			return errJSON
@@ -557,144 +560,4 @@ func (d *jsonDecoder) skip() error {
 		return err
 	}
 	return errJSON
-}
-
-// appendJSON writes the body members of a structure.
-func appendJSON(dst []byte, st *structure, v reflect.Value) []byte {
-	return append(appendJSONMembers(append(dst, '{'), st, v), '}')
-}
-
-// appendJSONMembers writes members; the byte before them says whether a comma
-// is needed.
-func appendJSONMembers(dst []byte, st *structure, v reflect.Value) []byte {
-	for i := range st.fields {
-		f := &st.fields[i]
-		if !f.inAnswerBody() {
-			continue
-		}
-		fv := v.Field(f.index)
-		if !f.emitted(fv) {
-			continue
-		}
-		if dst[len(dst)-1] != '{' {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, f.quoted...)
-		if f.ptr {
-			fv = fv.Elem()
-		}
-		dst = appendJSONValue(dst, &f.value, fv)
-	}
-	return dst
-}
-
-func appendJSONValue(dst []byte, p *value, v reflect.Value) []byte {
-	switch p.kind {
-	case kindString:
-		return appendJSONString(dst, v.String())
-	case kindBlob:
-		dst = append(dst, '"')
-		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
-		return append(dst, '"')
-	case kindBool:
-		return strconv.AppendBool(dst, v.Bool())
-	case kindInt:
-		return strconv.AppendInt(dst, v.Int(), 10)
-	case kindFloat:
-		return appendFloat(dst, v.Float(), p.typ.Bits(), `"`)
-	case kindTime:
-		t := v.Addr().Interface().(*time.Time)
-		if p.time == timeDefault || p.time == timeUnix {
-			return appendUnix(dst, *t)
-		}
-		dst = append(dst, '"')
-		dst = appendTime(dst, *t, p.time)
-		return append(dst, '"')
-	case kindStruct:
-		return appendJSON(dst, p.st, v)
-	case kindList:
-		dst = append(dst, '[')
-		for i := range v.Len() {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendJSONValue(dst, p.elem, v.Index(i))
-		}
-		return append(dst, ']')
-	case kindMap:
-		dst = append(dst, '{')
-		for i, key := range sortedKeys(v) {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(appendJSONString(dst, key.String()), ':')
-			dst = appendJSONValue(dst, p.elem, entryOf(v, key, p.elem))
-		}
-		return append(dst, '}')
-	}
-	return append(dst, "null"...)
-}
-
-// sortedKeys returns a map's keys in order, for reproducible bytes.
-func sortedKeys(v reflect.Value) []reflect.Value {
-	keys := v.MapKeys()
-	slices.SortFunc(keys, func(a, b reflect.Value) int {
-		switch {
-		case a.String() < b.String():
-			return -1
-		case a.String() > b.String():
-			return 1
-		}
-		return 0
-	})
-	return keys
-}
-
-// entryOf returns a map's value as one that can be addressed, as the encoders
-// expect.
-func entryOf(m, key reflect.Value, elem *value) reflect.Value {
-	e := reflect.New(elem.typ).Elem()
-	e.Set(m.MapIndex(key))
-	return e
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendJSONString writes a string with quotes. Bytes that are not UTF-8
-// become the replacement character.
-func appendJSONString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && n == 1 {
-				dst = append(append(dst, s[start:i]...), "\uFFFD"...)
-				start = i + 1
-			}
-			i += n
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		start = i
-	}
-	return append(append(dst, s[start:]...), '"')
 }

@@ -78,7 +78,7 @@ func (n *pathNode) match(path string, req *Request) *OpInfo {
 		}
 		return next.choose(req)
 	}
-	if next := n.literal[seg]; next != nil {
+	if next := n.literal[decoded(seg)]; next != nil {
 		if op := step(next); op != nil {
 			return op
 		}
@@ -102,6 +102,15 @@ func (n *pathNode) match(path string, req *Request) *OpInfo {
 		}
 	}
 	return nil
+}
+
+// decoded percent-decodes a segment; one that can't be stays as it is and
+// matches no literal.
+func decoded(seg string) string {
+	if s, err := unescape(seg, false); err == nil {
+		return s
+	}
+	return seg
 }
 
 // choose takes the operation with the request's method and the most constant

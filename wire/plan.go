@@ -260,6 +260,9 @@ func (f *field) words(words []string) error {
 			f.always = true
 		case "esc":
 			f.esc = true
+		case "own":
+			// The service refuses wrong values with an error of its own.
+			f.hasMin, f.hasMax, f.pat, f.enum = false, false, nil, nil
 		case "attr":
 			f.attr = true
 		}

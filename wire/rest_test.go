@@ -181,6 +181,7 @@ func TestXMLThatIsRefused(t *testing.T) {
 		"a bad blob":                    "<Put><Data>*</Data></Put>",
 		"a map entry without a key":     "<Put><Notes><entry><value>v</value></entry></Notes></Put>",
 		"a map entry without a value":   "<Put><Notes><entry><key>v</key></entry></Notes></Put>",
+		"too many entries":              "<Put>" + strings.Repeat("<Tag/>", wire.MaxEntries+1) + "</Put>",
 		"an unclosed comment":           "<Put><!-- ",
 		"two hyphens in a comment":      "<Put><!-- -- --></Put>",
 		"CDATA outside the root":        "<![CDATA[x]]><Put/>",

@@ -225,8 +225,13 @@ func (r *Router) Operation(s *Service, req *Request) (*OpInfo, error) {
 	}
 	switch p {
 	case JSON10, JSON11:
+		// A service that came from the scope or host has not seen the target.
 		target := first(req, "X-Amz-Target")
-		name = target[strings.LastIndexByte(target, '.')+1:]
+		i := strings.LastIndexByte(target, '.')
+		if req.Method != "POST" || i < 0 || !s.isTarget(target[:i]) {
+			return nil, CommonFault(UnknownOperation, s, p, "The request has no target of this service.")
+		}
+		name = target[i+1:]
 	case Query, EC2:
 		form := req.form()
 		version, err := formValue(form, "Version")
@@ -264,6 +269,10 @@ func (r *Router) Operation(s *Service, req *Request) (*OpInfo, error) {
 	return nil, CommonFault(UnknownOperation, s, p, "")
 }
 
+func (s *Service) isTarget(prefix string) bool {
+	return prefix != "" && (prefix == s.TargetPrefix || slices.Contains(s.TargetAliases, prefix))
+}
+
 func notServed(s *Service, p Protocol) error {
 	return CommonFault(UnknownOperation, s, p, "The service "+s.SigningName+" is not served here.")
 }
@@ -281,9 +290,11 @@ func isForm(req *Request) bool {
 	return err == nil && t == "application/x-www-form-urlencoded"
 }
 
-// first returns a header's first value. The name must be canonical.
+// first returns a header's value. The name must be canonical. A header that
+// comes twice has none: which of the two another party looks at is anyone's
+// guess.
 func first(req *Request, name string) string {
-	if v := req.Header[name]; len(v) > 0 {
+	if v := req.Header[name]; len(v) == 1 {
 		return v[0]
 	}
 	return ""

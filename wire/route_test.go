@@ -53,6 +53,14 @@ func TestRoutingByEachFact(t *testing.T) {
 		"us-east-1 for a global service": {
 			wire.Request{Method: "POST", Header: http.Header{"Authorization": signedFor("us-east-1/iam"), "Content-Type": {formType}}, Body: form("Action=GetUser&Version=2010-05-08")},
 			iam.GetUser.OpInfo, wire.Query, ""},
+		"two targets": {
+			wire.Request{Method: "POST", Header: http.Header{"X-Amz-Target": {"TrentService.Encrypt", "TrentService.Decrypt"}, "Authorization": signedFor("eu-central-1/kms")}}, nil, wire.JSON11, "UnknownOperationException"},
+		"a target by GET": {
+			wire.Request{Method: "GET", Header: http.Header{"X-Amz-Target": {"TrentService.ListKeys"}, "Authorization": signedFor("eu-central-1/kms")}}, nil, wire.JSON11, "UnknownOperationException"},
+		"a scope of a target's service without a target": {
+			wire.Request{Method: "POST", Header: http.Header{"Authorization": signedFor("eu-central-1/kms")}}, nil, wire.JSON11, "UnknownOperationException"},
+		"two authorizations": {
+			wire.Request{Method: "POST", Header: http.Header{"Authorization": append(signedFor("eu-central-1/kms"), signedFor("eu-central-1/sts")...)}}, nil, wire.RESTXML, "NotImplemented"},
 		"rpcv2Cbor": {
 			wire.Request{Method: "POST", Header: http.Header{"Smithy-Protocol": {"rpc-v2-cbor"}, "Authorization": signedFor("eu-central-1/kms")}}, nil, wire.CBOR, "UnknownOperationException"},
 		"a scope": {
@@ -179,6 +187,8 @@ func TestPathsOfRESTServices(t *testing.T) {
 	for _, c := range []struct{ method, target, want string }{
 		{"POST", "/finding", "ListFindings"},
 		{"POST", "/finding/", "ListFindings"},
+		{"POST", "/find%69ng", "ListFindings"},
+		{"POST", "/find%zzng", ""},
 		{"PUT", "/finding", "UpdateFindings"},
 		{"GET", "/finding", ""},
 		{"GET", "/finding/x%2Fy%20z", "GetFinding"},

@@ -14,12 +14,13 @@ import (
 // Errors of decoding carry what was expected, never the text that was found:
 // it may be a secret.
 var (
-	errBase64 = errors.New("a blob is not base64 with padding")
-	errUTF8   = errors.New("text is not UTF-8")
-	errDepth  = errors.New("nested too deeply")
-	errTime   = errors.New("a timestamp cannot be read")
-	errNumber = errors.New("a number cannot be read or is out of range")
-	errBool   = errors.New("a truth value is neither true nor false")
+	errBase64  = errors.New("a blob is not base64 with padding")
+	errUTF8    = errors.New("text is not UTF-8")
+	errDepth   = errors.New("nested too deeply")
+	errEntries = errors.New("lists and maps have too many entries")
+	errTime    = errors.New("a timestamp cannot be read")
+	errNumber  = errors.New("a number cannot be read or is out of range")
+	errBool    = errors.New("a truth value is neither true nor false")
 )
 
 // base64Strict refuses set trailing bits: one blob, one text.

@@ -13,6 +13,7 @@ type tracker struct {
 	depth      int // of nested structures, lists and maps
 	steps      [MaxDepth + 1]step
 	n          int // steps in use
+	entries    int // of lists and maps so far
 
 	// bound is what decodeREST found outside the body, for the finish of the
 	// outermost structure.
@@ -34,6 +35,15 @@ func (t *tracker) enter() error {
 }
 
 func (t *tracker) leave() { t.depth-- }
+
+// another counts an entry of a list or map: three bytes of a body can make an
+// entry of some hundred bytes in memory.
+func (t *tracker) another() error {
+	if t.entries++; t.entries > MaxEntries {
+		return errEntries
+	}
+	return nil
+}
 
 func (t *tracker) push(f *field) {
 	if t.n < len(t.steps) {

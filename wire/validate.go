@@ -221,6 +221,9 @@ func (w *validator) member(f *field, v reflect.Value) {
 			ps = f.checkText(s)
 		}
 	case kindInt:
+		if v.Int() == 0 && w.absent(f) {
+			return
+		}
 		ps = f.checkSize(v.Int(), "value")
 	case kindBlob:
 		ps = f.checkSize(int64(v.Len()), "length")
@@ -247,6 +250,13 @@ func (w *validator) member(f *field, v reflect.Value) {
 	for _, p := range ps {
 		w.t.add(violation{class: p.class, field: f, path: w.t.path(f), shown: f.show(v), text: p.text})
 	}
+}
+
+// absent says whether a required number, which is 0, wasn't there at all.
+func (w *validator) absent(f *field) bool {
+	return slices.ContainsFunc(w.t.violations, func(v violation) bool {
+		return v.class == classRequired && v.field == f && v.path == w.t.path(f)
+	})
 }
 
 // worst places the joint message about entries among the classes.

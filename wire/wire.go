@@ -75,6 +75,7 @@ const (
 	MaxHeader    = 64 << 10  // all header fields together
 	MaxDepth     = 32        // nesting of structures, lists and maps
 	MaxFormKeys  = 10_000    // pairs of a form, and so also list entries in it
+	MaxEntries   = 10_000    // entries of all lists and maps of a JSON or XML body
 )
 
 // BodyLimit returns how many bytes of body a request of this protocol may
@@ -115,13 +116,13 @@ type Pattern struct {
 
 	once sync.Once
 	re   *regexp.Regexp // set by once; nil if Go does not compile
+	err  error          // set by once
 }
 
 // Compile returns the compiled expression, which matches whole values only.
 func (p *Pattern) Compile() (*regexp.Regexp, error) {
-	var err error
-	p.once.Do(func() { p.re, err = regexp.Compile(`\A(?:` + p.Go + `)\z`) })
-	return p.re, err
+	p.once.Do(func() { p.re, p.err = regexp.Compile(`\A(?:` + p.Go + `)\z`) })
+	return p.re, p.err
 }
 
 // matches fails closed: a pattern that does not compile matches nothing. (A

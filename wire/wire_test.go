@@ -70,6 +70,8 @@ func TestJSONThatIsRefused(t *testing.T) {
 		"a plus sign":                        `{"x":+1}`,
 		"NaN as a bare word":                 `{"x":NaN}`,
 		"a comment":                          `{/**/"KeyId":"k"}`,
+		"too many entries in lists":          `{"GrantTokens":[` + strings.Repeat(`"",`, wire.MaxEntries) + `""]}`,
+		"too many entries in maps":           `{"EncryptionContext":{` + strings.Repeat(`"":"",`, wire.MaxEntries) + `"":""}}`,
 		"a UTF-16 byte order mark":           "\xff\xfe{\x00}\x00",
 		"a NUL after the end":                "{}\x00",
 	} {

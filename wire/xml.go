@@ -172,6 +172,9 @@ func (d *xmlDecoder) children(name string, each func(token) error) error {
 }
 
 func (d *xmlDecoder) item(p *value, v reflect.Value, attrs []pair) error {
+	if err := d.t.another(); err != nil {
+		return err
+	}
 	i := v.Len()
 	if i == v.Cap() {
 		v.Grow(max(4, i))
@@ -182,6 +185,9 @@ func (d *xmlDecoder) item(p *value, v reflect.Value, attrs []pair) error {
 }
 
 func (d *xmlDecoder) entry(p *value, v reflect.Value) error {
+	if err := d.t.another(); err != nil {
+		return err
+	}
 	var key *string
 	e := reflect.New(p.elem.typ).Elem()
 	there := false

@@ -160,8 +160,8 @@ type LookupEventsInput struct {
 	LookupAttributes []LookupAttribute `aws:"LookupAttributes"`
 	StartTime        time.Time         `aws:"StartTime"`
 	EndTime          time.Time         `aws:"EndTime"`
-	EventCategory    EventCategory     `aws:"EventCategory"`
-	MaxResults       *int32            `aws:"MaxResults,min=1,max=50"`
+	EventCategory    EventCategory     `aws:"EventCategory,own"`
+	MaxResults       *int32            `aws:"MaxResults,own,min=1,max=50"`
 	NextToken        string            `aws:"NextToken"`
 }
 
@@ -759,7 +759,7 @@ func (e *KmsKeyNotFoundException) Error() string { return e.Fault().Error() }
 
 // LookupAttribute is shape LookupAttribute.
 type LookupAttribute struct {
-	AttributeKey   LookupAttributeKey `aws:"AttributeKey,req"`
+	AttributeKey   LookupAttributeKey `aws:"AttributeKey,req,own"`
 	AttributeValue string             `aws:"AttributeValue,req,min=1,max=2000"`
 }
 

@@ -63,14 +63,14 @@ type CreateGrantInput struct {
 	RetiringPrincipal string            `aws:"RetiringPrincipal,min=1,max=256,pat=6"`
 	Operations        []GrantOperation  `aws:"Operations,req"`
 	Constraints       *GrantConstraints `aws:"Constraints"`
-	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	Name              string            `aws:"Name,min=1,max=256,pat=0"`
 	DryRun            *bool             `aws:"DryRun"`
 }
 
 // CreateGrantOutput is shape CreateGrantResponse.
 type CreateGrantOutput struct {
-	GrantToken string `aws:"GrantToken,min=1,max=8192"`
+	GrantToken string `aws:"GrantToken,min=1,max=8192,sens"`
 	GrantId    string `aws:"GrantId,min=1,max=128"`
 }
 
@@ -98,7 +98,7 @@ type CreateKeyOutput struct {
 type DecryptInput struct {
 	CiphertextBlob      []byte                  `aws:"CiphertextBlob,min=1,max=6144"`
 	EncryptionContext   map[string]string       `aws:"EncryptionContext"`
-	GrantTokens         []string                `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens         []string                `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	KeyId               string                  `aws:"KeyId,min=1,max=2048"`
 	EncryptionAlgorithm EncryptionAlgorithmSpec `aws:"EncryptionAlgorithm"`
 	Recipient           *RecipientInfo          `aws:"Recipient"`
@@ -149,7 +149,7 @@ type DeriveSharedSecretInput struct {
 	KeyId                 string                    `aws:"KeyId,req,min=1,max=2048"`
 	KeyAgreementAlgorithm KeyAgreementAlgorithmSpec `aws:"KeyAgreementAlgorithm,req"`
 	PublicKey             []byte                    `aws:"PublicKey,req,min=1,max=8192"`
-	GrantTokens           []string                  `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens           []string                  `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	DryRun                *bool                     `aws:"DryRun"`
 	Recipient             *RecipientInfo            `aws:"Recipient"`
 }
@@ -181,7 +181,7 @@ type DescribeCustomKeyStoresOutput struct {
 // DescribeKeyInput is shape DescribeKeyRequest.
 type DescribeKeyInput struct {
 	KeyId       string   `aws:"KeyId,req,min=1,max=2048"`
-	GrantTokens []string `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens []string `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 }
 
 // DescribeKeyOutput is shape DescribeKeyResponse.
@@ -236,7 +236,7 @@ type EncryptInput struct {
 	KeyId               string                  `aws:"KeyId,req,min=1,max=2048"`
 	Plaintext           []byte                  `aws:"Plaintext,req,min=1,max=4096,sens"`
 	EncryptionContext   map[string]string       `aws:"EncryptionContext"`
-	GrantTokens         []string                `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens         []string                `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	EncryptionAlgorithm EncryptionAlgorithmSpec `aws:"EncryptionAlgorithm"`
 	DryRun              *bool                   `aws:"DryRun"`
 }
@@ -254,7 +254,7 @@ type GenerateDataKeyInput struct {
 	EncryptionContext map[string]string `aws:"EncryptionContext"`
 	NumberOfBytes     *int32            `aws:"NumberOfBytes,min=1,max=1024"`
 	KeySpec           DataKeySpec       `aws:"KeySpec"`
-	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	Recipient         *RecipientInfo    `aws:"Recipient"`
 	DryRun            *bool             `aws:"DryRun"`
 }
@@ -273,7 +273,7 @@ type GenerateDataKeyPairInput struct {
 	EncryptionContext map[string]string `aws:"EncryptionContext"`
 	KeyId             string            `aws:"KeyId,req,min=1,max=2048"`
 	KeyPairSpec       DataKeyPairSpec   `aws:"KeyPairSpec,req"`
-	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	Recipient         *RecipientInfo    `aws:"Recipient"`
 	DryRun            *bool             `aws:"DryRun"`
 }
@@ -294,7 +294,7 @@ type GenerateDataKeyPairWithoutPlaintextInput struct {
 	EncryptionContext map[string]string `aws:"EncryptionContext"`
 	KeyId             string            `aws:"KeyId,req,min=1,max=2048"`
 	KeyPairSpec       DataKeyPairSpec   `aws:"KeyPairSpec,req"`
-	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	DryRun            *bool             `aws:"DryRun"`
 }
 
@@ -313,7 +313,7 @@ type GenerateDataKeyWithoutPlaintextInput struct {
 	EncryptionContext map[string]string `aws:"EncryptionContext"`
 	KeySpec           DataKeySpec       `aws:"KeySpec"`
 	NumberOfBytes     *int32            `aws:"NumberOfBytes,min=1,max=1024"`
-	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens       []string          `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	DryRun            *bool             `aws:"DryRun"`
 }
 
@@ -329,7 +329,7 @@ type GenerateMacInput struct {
 	Message      []byte           `aws:"Message,req,min=1,max=4096,sens"`
 	KeyId        string           `aws:"KeyId,req,min=1,max=2048"`
 	MacAlgorithm MacAlgorithmSpec `aws:"MacAlgorithm,req"`
-	GrantTokens  []string         `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens  []string         `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	DryRun       *bool            `aws:"DryRun"`
 }
 
@@ -410,7 +410,7 @@ type GetParametersForImportOutput struct {
 // GetPublicKeyInput is shape GetPublicKeyRequest.
 type GetPublicKeyInput struct {
 	KeyId       string   `aws:"KeyId,req,min=1,max=2048"`
-	GrantTokens []string `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens []string `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 }
 
 // GetPublicKeyOutput is shape GetPublicKeyResponse.
@@ -563,7 +563,7 @@ type ReEncryptInput struct {
 	DestinationEncryptionContext   map[string]string       `aws:"DestinationEncryptionContext"`
 	SourceEncryptionAlgorithm      EncryptionAlgorithmSpec `aws:"SourceEncryptionAlgorithm"`
 	DestinationEncryptionAlgorithm EncryptionAlgorithmSpec `aws:"DestinationEncryptionAlgorithm"`
-	GrantTokens                    []string                `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens                    []string                `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	DryRun                         *bool                   `aws:"DryRun"`
 	DryRunModifiers                []DryRunModifierType    `aws:"DryRunModifiers"`
 }
@@ -598,7 +598,7 @@ type ReplicateKeyOutput struct {
 
 // RetireGrantInput is shape RetireGrantRequest.
 type RetireGrantInput struct {
-	GrantToken string `aws:"GrantToken,min=1,max=8192"`
+	GrantToken string `aws:"GrantToken,min=1,max=8192,sens"`
 	KeyId      string `aws:"KeyId,min=1,max=2048"`
 	GrantId    string `aws:"GrantId,min=1,max=128"`
 	DryRun     *bool  `aws:"DryRun"`
@@ -646,7 +646,7 @@ type SignInput struct {
 	KeyId            string               `aws:"KeyId,req,min=1,max=2048"`
 	Message          []byte               `aws:"Message,req,min=1,max=4096,sens"`
 	MessageType      MessageType          `aws:"MessageType"`
-	GrantTokens      []string             `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens      []string             `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	SigningAlgorithm SigningAlgorithmSpec `aws:"SigningAlgorithm,req"`
 	DryRun           *bool                `aws:"DryRun"`
 }
@@ -728,7 +728,7 @@ type VerifyInput struct {
 	MessageType      MessageType          `aws:"MessageType"`
 	Signature        []byte               `aws:"Signature,req,min=1,max=6144"`
 	SigningAlgorithm SigningAlgorithmSpec `aws:"SigningAlgorithm,req"`
-	GrantTokens      []string             `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens      []string             `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	DryRun           *bool                `aws:"DryRun"`
 }
 
@@ -745,7 +745,7 @@ type VerifyMacInput struct {
 	KeyId        string           `aws:"KeyId,req,min=1,max=2048"`
 	MacAlgorithm MacAlgorithmSpec `aws:"MacAlgorithm,req"`
 	Mac          []byte           `aws:"Mac,req,min=1,max=6144"`
-	GrantTokens  []string         `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192"`
+	GrantTokens  []string         `aws:"GrantTokens,min=0,max=10,e.min=1,e.max=8192,e.sens"`
 	DryRun       *bool            `aws:"DryRun"`
 }
 

@@ -19,7 +19,7 @@ type AssumeRoleInput struct {
 	TransitiveTagKeys []string               `aws:"TransitiveTagKeys,max=50,e.min=1,e.max=128,e.pat=3"`
 	ExternalId        string                 `aws:"ExternalId,min=2,max=1224,pat=4"`
 	SerialNumber      string                 `aws:"SerialNumber,min=9,max=256,pat=5"`
-	TokenCode         string                 `aws:"TokenCode,min=6,max=6,pat=6"`
+	TokenCode         string                 `aws:"TokenCode,min=6,max=6,pat=6,sens"`
 	SourceIdentity    string                 `aws:"SourceIdentity,min=2,max=64,pat=1"`
 	ProvidedContexts  []ProvidedContext      `aws:"ProvidedContexts,min=1,max=5"`
 }
@@ -153,7 +153,7 @@ type GetFederationTokenOutput struct {
 type GetSessionTokenInput struct {
 	DurationSeconds *int32 `aws:"DurationSeconds,min=900,max=129600"`
 	SerialNumber    string `aws:"SerialNumber,min=9,max=256,pat=5"`
-	TokenCode       string `aws:"TokenCode,min=6,max=6,pat=6"`
+	TokenCode       string `aws:"TokenCode,min=6,max=6,pat=6,sens"`
 }
 
 // GetSessionTokenOutput is shape GetSessionTokenResponse.
@@ -185,7 +185,7 @@ type AssumedRoleUser struct {
 type Credentials struct {
 	AccessKeyId     string    `aws:"AccessKeyId,req,min=16,max=128,pat=7"`
 	SecretAccessKey string    `aws:"SecretAccessKey,req,sens"`
-	SessionToken    string    `aws:"SessionToken,req"`
+	SessionToken    string    `aws:"SessionToken,req,sens"`
 	Expiration      time.Time `aws:"Expiration,req"`
 }
 

@@ -75,6 +75,51 @@ func startPlane(ctx context.Context, data string, flags ...string) (*plane, erro
 
 func (p *plane) pid() int { return p.cmd.Process.Pid }
 
+// memory is the resident memory of the plane's processes in MiB: with pages
+// that they share, such as the program itself, counted in each of them (RSS)
+// and once in all (PSS).
+func (p *plane) memory() (rss, pss float64) {
+	for _, pid := range append(children(p.pid()), p.pid()) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			var kib float64
+			if f := strings.Fields(line); len(f) == 3 {
+				fmt.Sscan(f[1], &kib)
+				switch f[0] {
+				case "Rss:":
+					rss += kib / 1024
+				case "Pss:":
+					pss += kib / 1024
+				}
+			}
+		}
+	}
+	return rss, pss
+}
+
+// children are the processes that a process started.
+func children(parent int) []int {
+	var out []int
+	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // ended meanwhile
+		}
+		var pid, ppid int
+		var state string
+		fmt.Sscan(string(b), &pid)
+		fmt.Sscan(string(b[bytes.LastIndexByte(b, ')')+1:]), &state, &ppid)
+		if ppid == parent {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
 func (p *plane) stop() error {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"net/url"
 )
 
 // I-3: after secrets were made, shown and used, the front holds none of them.
@@ -205,22 +203,44 @@ func TestAPlaneWithoutItsHSMStops(t *testing.T) {
 	}
 }
 
+// A stop answers what is under way: nobody who was heard goes without answer.
+func TestAStoppedPlaneAnswersWhatIsUnderWay(t *testing.T) {
+	p := newPlane(t, filepath.Join(t.TempDir(), "data"))
+	var answered atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		c := p.client(t, "customer")
+		wg.Go(func() {
+			for {
+				_, err := c.query(t.Context(), "sts", "2011-06-15", "GetCallerIdentity", nil, nil)
+				if err == nil {
+					answered.Add(1)
+					continue
+				}
+				// Only a plane that is gone, or a connection that it closed between two requests, is no answer.
+				if s := err.Error(); !strings.Contains(s, "refused") && !strings.Contains(s, "EOF") && !strings.Contains(s, "reset") {
+					t.Errorf("answered %v", err)
+				}
+				return
+			}
+		})
+	}
+	time.Sleep(300 * time.Millisecond)
+	if err := p.stop(); err != nil {
+		t.Errorf("the plane did not end well: %v: %s", err, p.log)
+	}
+	wg.Wait()
+	if answered.Load() == 0 {
+		t.Error("nothing was answered: the test proves nothing")
+	}
+}
+
 // childOf finds a child process by a word of its command line.
 func childOf(t *testing.T, parent int, word string) int {
 	t.Helper()
-	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		var pid, ppid int
-		rest := string(b[bytes.LastIndexByte(b, ')')+2:])
-		fmt.Sscanf(string(b), "%d", &pid)
-		var state string
-		fmt.Sscanf(rest, "%s %d", &state, &ppid)
-		cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		if ppid == parent && strings.Contains(string(cmdline), word) {
+	for _, pid := range children(parent) {
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if strings.Contains(string(cmdline), word) {
 			return pid
 		}
 	}

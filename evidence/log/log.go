@@ -83,6 +83,7 @@ type Config struct {
 	SegmentSize   int64         // of a file of the write-ahead log; zero: 256 MiB
 	AppendTimeout time.Duration // zero: 2 s
 	EpochInterval time.Duration // zero: 1 s
+	Check         bool          // Open reads and checks the whole log, not only what is new since it was closed
 
 	disk func(path string, size int64) (segmentFile, error) // tests put failing files here
 }

@@ -300,29 +300,15 @@ func (w *wal) checkTail(path string, off int64) (torn bool, err error) {
 // makes a start with an almost empty segment fast. Parts overlap by a few
 // bytes, so that a record's magic is found across their border.
 func eachData(file *os.File, off int64, f func(at int64, b []byte) error) error {
+	parts, err := dataParts(file, off)
+	if err != nil {
+		return err
+	}
 	const chunk = 1 << 20
 	buf := make([]byte, chunk+len(walMagic)-1)
-	fd := int(file.Fd())
-	for {
-		start, err := unix.Seek(fd, off, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil
-		}
-		end := int64(-1)
-		if err == nil {
-			end, err = unix.Seek(fd, start, unix.SEEK_HOLE)
-		}
-		if err != nil { // a file system that does not know: everything is data
-			start = off
-			if end, err = file.Seek(0, io.SeekEnd); err != nil {
-				return err
-			}
-		}
-		if start >= end {
-			return nil
-		}
-		for at := start; at < end; at += chunk {
-			n, err := file.ReadAt(buf[:min(int64(len(buf)), end-at)], at)
+	for _, p := range parts {
+		for at := p[0]; at < p[1]; at += chunk {
+			n, err := file.ReadAt(buf[:min(int64(len(buf)), p[1]-at)], at)
 			if err != nil && err != io.EOF {
 				return err
 			}
@@ -330,8 +316,34 @@ func eachData(file *os.File, off int64, f func(at int64, b []byte) error) error 
 				return err
 			}
 		}
-		off = end
 	}
+	return nil
+}
+
+// dataParts lists the parts that have data. All are found before any is read:
+// what a read brings into the page cache counts as data from then on.
+func dataParts(file *os.File, off int64) (parts [][2]int64, err error) {
+	fd := int(file.Fd())
+	end, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	for off < end {
+		start, err := unix.Seek(fd, off, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return parts, nil
+		}
+		stop := end
+		if err == nil {
+			stop, err = unix.Seek(fd, start, unix.SEEK_HOLE)
+		}
+		if err != nil { // a file system that does not know: everything is data
+			return append(parts, [2]int64{off, end}), nil
+		}
+		parts = append(parts, [2]int64{start, stop})
+		off = stop
+	}
+	return parts, nil
 }
 
 // clean overwrites a torn tail and everything in later segments with zeroes,

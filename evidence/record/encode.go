@@ -1,7 +1,9 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -162,25 +164,22 @@ func (r *Record) appendAdditional(dst []byte) []byte {
 		dst = append(dst, `,"additionalEventData":`...)
 		return appendObject(dst, r.AdditionalEventData, maxAdditional)
 	}
-	var buf [1024]byte // most extensions fit, and need no allocation then
-	ext := r.Leadglass.append(buf[:0])
-	if len(ext) > maxAdditional/2 {
-		ext = appendObject(nil, ext, maxAdditional/2)
-	}
-	dst = append(dst, `,"additionalEventData":`...)
+	dst = append(dst, `,"additionalEventData":{"leadglass":`...)
 	at := len(dst)
-	rest := maxAdditional - len(ext) - len(`,"leadglass":`)
+	if dst = r.Leadglass.append(dst); len(dst)-at > maxAdditional/2 {
+		dst = appendObject(dst[:at], slices.Clone(dst[at:]), maxAdditional/2)
+	}
+	rest := maxAdditional - (len(dst) - at) - len(`{"leadglass":,}`)
+	if len(r.AdditionalEventData) < 2 || r.AdditionalEventData[0] != '{' {
+		return append(dst, '}')
+	}
+	at = len(dst)
 	dst = appendObject(dst, r.AdditionalEventData, rest)
-	if r.AdditionalEventData == nil {
-		dst = append(dst[:at], '{', '}')
+	if len(bytes.TrimSpace(dst[at+1:])) == 1 {
+		return append(dst[:at], '}') // an empty object
 	}
-	dst = dst[:len(dst)-1]
-	if len(dst) > at+1 {
-		dst = append(dst, ',')
-	}
-	dst = append(dst, `"leadglass":`...)
-	dst = append(dst, ext...)
-	return append(dst, '}')
+	dst[at] = ',' // for its opening brace
+	return dst
 }
 
 func (e *Extension) append(dst []byte) []byte {

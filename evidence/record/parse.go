@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // ErrMalformed is wrapped by every error of Parse and of the parsers of the
@@ -151,13 +153,22 @@ func (d *decoder) fail(name string) {
 func isNull(v json.RawMessage) bool { return string(v) == "null" }
 
 func (d *decoder) text(m Field, out *string) {
-	if !isNull(m.Value) && json.Unmarshal(m.Value, out) != nil {
+	if isNull(m.Value) {
+		return
+	}
+	s, err := unquote(m.Value)
+	if err != nil {
 		d.fail(m.Name)
 	}
+	*out = s
 }
 
 func (d *decoder) flag(m Field, out *bool) {
-	if !isNull(m.Value) && json.Unmarshal(m.Value, out) != nil {
+	switch string(m.Value) {
+	case "true":
+		*out = true
+	case "false", "null":
+	default:
 		d.fail(m.Name)
 	}
 }
@@ -186,7 +197,7 @@ func (d *decoder) members(m Field) []Field {
 	if isNull(m.Value) {
 		return nil
 	}
-	list, err := objectMembers(m.Value)
+	list, err := splitObject(m.Value)
 	if err != nil {
 		d.fail(m.Name)
 	}
@@ -275,8 +286,8 @@ func (d *decoder) resources(m Field, out *[]Resource) {
 	if isNull(m.Value) {
 		return
 	}
-	var list []json.RawMessage
-	if json.Unmarshal(m.Value, &list) != nil {
+	list, err := splitArray(m.Value)
+	if err != nil {
 		d.fail(m.Name)
 		return
 	}
@@ -372,33 +383,124 @@ func (d *decoder) extension(m Field, e *Extension) {
 }
 
 // objectMembers splits a JSON object into its members in their order. The
-// whole text is checked first, so a value is never half of one.
+// whole text is checked first, so that the split may trust its shape.
 func objectMembers(data []byte) ([]Field, error) {
 	if !json.Valid(data) {
 		return nil, fmt.Errorf("%w: no JSON", ErrMalformed)
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	return splitObject(data)
+}
+
+// splitObject splits an object within JSON that is known to be valid; values
+// point into it. A reader of many events spends its time here, so it does not
+// go through encoding/json's tokens.
+func splitObject(data []byte) ([]Field, error) {
+	i := space(data, 0)
+	if data[i] != '{' {
 		return nil, fmt.Errorf("%w: no JSON object", ErrMalformed)
 	}
-	var list []Field
-	seen := make(map[string]bool)
-	for dec.More() {
-		t, err := dec.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
-			return nil, fmt.Errorf("%w: no JSON object", ErrMalformed)
+	list := make([]Field, 0, 16)
+	var seen map[string]bool // of large objects; small ones are searched
+	for i = space(data, i+1); data[i] != '}'; {
+		end := value(data, i)
+		name, err := unquote(data[i:end])
+		if err != nil {
+			return nil, err
 		}
 		// Two members of one name would be read differently by different readers.
-		if seen[name] {
+		if len(list) == 32 {
+			seen = make(map[string]bool, 64)
+			for _, f := range list {
+				seen[f.Name] = true
+			}
+		}
+		twice := seen[name]
+		if seen == nil {
+			twice = slices.ContainsFunc(list, func(f Field) bool { return f.Name == name })
+		} else {
+			seen[name] = true
+		}
+		if twice {
 			return nil, fmt.Errorf("%w: a member occurs twice", ErrMalformed)
 		}
-		seen[name] = true
-		var v json.RawMessage
-		if err := dec.Decode(&v); err != nil {
-			return nil, fmt.Errorf("%w: no JSON object", ErrMalformed)
+		i = space(data, space(data, end)+1) // behind the colon
+		end = value(data, i)
+		list = append(list, Field{name, json.RawMessage(data[i:end:end])})
+		if i = space(data, end); data[i] == ',' {
+			i = space(data, i+1)
 		}
-		list = append(list, Field{name, v})
 	}
 	return list, nil
+}
+
+// splitArray splits an array within valid JSON.
+func splitArray(data []byte) ([]json.RawMessage, error) {
+	i := space(data, 0)
+	if data[i] != '[' {
+		return nil, fmt.Errorf("%w: no JSON array", ErrMalformed)
+	}
+	var list []json.RawMessage
+	for i = space(data, i+1); data[i] != ']'; {
+		end := value(data, i)
+		list = append(list, json.RawMessage(data[i:end:end]))
+		if i = space(data, end); data[i] == ',' {
+			i = space(data, i+1)
+		}
+	}
+	return list, nil
+}
+
+// space is the first index from i on that is no white space.
+func space(data []byte, i int) int {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// value is the index behind the value that begins at i, in valid JSON.
+func value(data []byte, i int) int {
+	depth := 0
+	for ; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			for i++; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+			if depth == 0 {
+				return i + 1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+			if depth < 0 {
+				return i // a number or word that ends with its container
+			}
+		case ',', ':', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return i
+}
+
+// unquote reads a JSON string; most need no decoding.
+func unquote(v []byte) (string, error) {
+	if len(v) < 2 || v[0] != '"' {
+		return "", fmt.Errorf("%w: no text", ErrMalformed)
+	}
+	if inner := v[1 : len(v)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		return string(inner), nil
+	}
+	var s string
+	if err := json.Unmarshal(v, &s); err != nil {
+		return "", fmt.Errorf("%w: text", ErrMalformed)
+	}
+	return s, nil
 }

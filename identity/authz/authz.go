@@ -74,6 +74,7 @@ type Grant struct {
 type Ask struct {
 	Action          string // kms:Decrypt
 	Resource        string // ARN, or * for actions without one
+	Shown           string // what a denial calls the resource, where its ARN would tell too much; empty: Resource
 	Owner           string // account of the resource; never empty, see the package doc
 	OwnerManagement bool   // the owner is the management account: exempt from RCPs
 	Policy          *policy.Document

@@ -66,6 +66,19 @@ func TestAnIncompleteRequestIsDenied(t *testing.T) {
 	}
 }
 
+func TestADocumentWithoutPrincipalsAllowsNobodyInAResourcesPlace(t *testing.T) {
+	misplaced := parse(t, policy.Identity, allowAll)
+	for name, ask := range map[string]*authz.Ask{
+		"resource": {Policy: misplaced},
+		"vpce":     {Policy: parse(t, policy.Resource, strings.Replace(allowAll, `"Effect"`, `"Principal":"*","Effect"`, 1)), Endpoint: misplaced},
+	} {
+		ask.Action, ask.Resource, ask.Owner = "s3:GetObject", object, "111111111111"
+		if d := authz.Decide(&authz.Request{Principal: &authz.Principal{Type: authz.Anonymous}, Ask: ask}, nil); d.Allowed || d.By.String() != name {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
+
 func TestANewUserOfAnOldNameHasNothingOfTheOldOne(t *testing.T) {
 	text := `{"Statement":[{"Effect":"Allow","Principal":{"AWS":["` + alice + `","` + appRole + `"]},"Action":"s3:*","Resource":"*"}]}`
 	doc := parse(t, policy.Resource, text)
@@ -329,7 +342,7 @@ func TestExplainGivesTheDecodedMessage(t *testing.T) {
 	}
 }
 
-func TestACallOfNineAccountsIsDecidedWithoutAllocation(t *testing.T) {
+func TestARequestIsDecidedWithoutAllocation(t *testing.T) {
 	r := fiveDocuments(t)
 	trace := &authz.Trace{Allow: make([]authz.Matched, 0, 64), Deny: make([]authz.Matched, 0, 64), Missing: make([]string, 0, 64)}
 	for name, tr := range map[string]*authz.Trace{"without a trace": nil, "with a trace": trace} {

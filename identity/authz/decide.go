@@ -232,7 +232,7 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 	if !spared && (all || o.deny == nil) {
 		candidates := d.Candidates(&e.q, policy.Deny)
 		for s := candidates.Next(); s != nil; s = candidates.Next() {
-			if e.speaksOf(s) == 0 || !s.Applies(&e.q) {
+			if e.speaksOf(by, s) == 0 || !s.Applies(&e.q) {
 				continue
 			}
 			if o.deny == nil {
@@ -249,7 +249,7 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 	}
 	candidates := d.Candidates(&e.q, policy.Allow)
 	for s := candidates.Next(); s != nil; s = candidates.Next() {
-		k := e.speaksOf(s)
+		k := e.speaksOf(by, s)
 		if k == 0 || !s.Applies(&e.q) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -75,8 +76,10 @@ func (d Decision) Message(p *Principal, a *Ask) string {
 	if p.Type == Anonymous {
 		who = "anonymous"
 	}
-	s := "User: " + who + " is not authorized to perform: " + a.Action + " on resource: " + a.Resource
-	if !d.near {
+	s := "User: " + who + " is not authorized to perform: " + a.Action + " on resource: " + cmp.Or(a.Shown, a.Resource)
+	// STS gives no reason: it would tell a role that exists from one that does not
+	// (sts-and-fas section 3).
+	if !d.near || hasPrefixFold(a.Action, "sts:AssumeRole") || equalAction(a.Action, "sts:TagSession") || equalAction(a.Action, "sts:SetSourceIdentity") {
 		return s
 	}
 	name, named := d.By.long()

@@ -216,6 +216,9 @@ func TestResourcesMatchSegmentBySegment(t *testing.T) {
 		{"Resource", "arn:aws:s3:::b/*", "*", false, false},
 		{"Resource", "arn:*:s3:::b", "arn:aws-cn:s3:::b", true, true},
 		{"Resource", "arn:aws:s3:*", "arn:aws:s3:::b", true, true},
+		{"Resource", "arn:aws:s3:::*", "arn:aws:s3", false, false}, // too few segments
+		{"Resource", "arn:aws:s3:::${aws:absent, ''}*", "arn:aws:s3", false, false},
+		{"Resource", "arn:aws:s3:::*", "arn:aws:s3:::", true, true},
 		{"Resource", "arn:aws:s3*", "arn:aws:s3:::b", true, true},
 		{"Resource", "arn:aws:s*3*", "arn:aws:sqs::3:b", false, false}, // a star inside a segment stays there
 		{"Resource", "arn:aws:kms:us-*:1:*", "arn:aws:kms:eu:us-x:1:key", false, false},
@@ -231,6 +234,8 @@ func TestResourcesMatchSegmentBySegment(t *testing.T) {
 		{"NotResource", "arn:aws:s3:::b/*", "arn:aws:s3:::c", true, true},
 		{"NotResource", "arn:aws:s3:::b/*", "arn:aws:s3:::b/c", false, false},
 		{"NotResource", "*", "*", false, false},
+		{"NotResource", "arn:aws:s3:::*", "arn:aws:s3", true, true},
+		{"NotResource", "arn:aws:s3:::${aws:absent, ''}*", "arn:aws:s3", true, true},
 		{"NotResource", "arn:aws:s3:::b/${aws:absent}", "arn:aws:s3:::c", false, true},
 		{"NotResource", "arn:aws:s3:::b/${aws:PrincipalTag/a}", "arn:aws:kms:::c", false, true},
 		{"NotResource", "arn:aws:s3:::b/${aws:absent, 'c'}", "arn:aws:s3:::b/c", false, false},

@@ -55,7 +55,7 @@ func Generate(api fs.FS) (map[string][]byte, error) {
 // unused reports overrides that name nothing: a slip of the pen would
 // otherwise silently change what absent means.
 func (o *overrides) unused() error {
-	for kind, set := range map[string]map[string]bool{"presence": o.presence, "always": o.always, "escape": o.escape, "silent": o.silent, "strict": o.strict, "access": o.access} {
+	for kind, set := range map[string]map[string]bool{"presence": o.presence, "always": o.always, "own": o.own, "escape": o.escape, "silent": o.silent, "strict": o.strict, "sensitive": o.sensitive, "access": o.access} {
 		for key := range set {
 			if !o.used[kind+" "+key] {
 				return fmt.Errorf("overrides.txt: %s %s names nothing", kind, key)
@@ -94,6 +94,13 @@ func (g *generator) run(files map[string][]byte) error {
 	for _, n := range g.model.Shapes.Names {
 		if s := g.model.Shapes.ByKey[n]; s.Pattern != "" && (g.patShape[s.Pattern] == "" || g.over.pattern[g.service+" "+n] != "") {
 			g.patShape[s.Pattern] = n
+		}
+	}
+	for _, n := range g.model.Shapes.Names {
+		if g.over.fact(g.over.sensitive, "sensitive", g.service+" "+n) {
+			s := g.model.Shapes.ByKey[n]
+			s.Sensitive = true
+			g.model.Shapes.ByKey[n] = s
 		}
 	}
 	roots := map[string]bool{} // shapes that are only inputs or outputs
@@ -227,6 +234,7 @@ func (g *generator) structure(goName string, ref *shape.Ref, output bool) error 
 func (g *generator) member(goName string, s *shape.Shape, m string, output bool) error {
 	r := s.Members.ByKey[m]
 	extra := shape.Extra{Always: g.over.has(g.over.always, "always", g.service, goName, m)}
+	extra.Own = g.over.has(g.over.own, "own", g.service, goName, m)
 	extra.Escape = g.over.fact(g.over.escape, "escape", g.service+" "+r.Shape)
 	typ, err := g.fieldType(&r, slices.Contains(s.Required, m), output && s.Payload == m, s.Payload == m)
 	if err != nil {

@@ -47,14 +47,14 @@ func readOperations(text string) (services []string, ops map[string][]string, er
 
 // overrides are the facts that models don't hold (section 2.4).
 type overrides struct {
-	presence, always, escape, silent, strict, used map[string]bool
-	pattern                                        map[string]string // "iam shape" -> Go expression
-	access                                         map[string]bool   // "sts AssumeRole" -> read-only
+	presence, always, own, escape, silent, strict, sensitive, used map[string]bool
+	pattern                                                        map[string]string // "iam shape" -> Go expression
+	access                                                         map[string]bool   // "sts AssumeRole" -> read-only
 }
 
 func readOverrides(text string) (*overrides, error) {
 	o := &overrides{
-		presence: map[string]bool{}, always: map[string]bool{}, escape: map[string]bool{}, silent: map[string]bool{}, strict: map[string]bool{},
+		presence: map[string]bool{}, always: map[string]bool{}, own: map[string]bool{}, escape: map[string]bool{}, silent: map[string]bool{}, strict: map[string]bool{}, sensitive: map[string]bool{},
 		pattern: map[string]string{}, access: map[string]bool{}, used: map[string]bool{},
 	}
 	for line := range strings.Lines(text) {
@@ -63,11 +63,8 @@ func readOverrides(text string) (*overrides, error) {
 		w := strings.Fields(rest)
 		switch {
 		case kind == "":
-		case (kind == "presence" || kind == "always") && len(w) == 3:
-			set := o.presence
-			if kind == "always" {
-				set = o.always
-			}
+		case (kind == "presence" || kind == "always" || kind == "own") && len(w) == 3:
+			set := map[string]map[string]bool{"presence": o.presence, "always": o.always, "own": o.own}[kind]
 			set[strings.Join(w, " ")] = true
 		case kind == "escape" && len(w) == 2:
 			o.escape[rest] = true
@@ -75,6 +72,8 @@ func readOverrides(text string) (*overrides, error) {
 			o.silent[rest] = true
 		case kind == "strict" && len(w) == 2:
 			o.strict[rest] = true
+		case kind == "sensitive" && len(w) == 2:
+			o.sensitive[rest] = true
 		case (kind == "read" || kind == "write") && len(w) == 2:
 			o.access[rest] = kind == "read"
 		case kind == "pattern" && len(w) >= 3:

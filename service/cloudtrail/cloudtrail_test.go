@@ -199,3 +199,38 @@ func TestRefusalsHaveCloudTrailsErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestTheWireLeavesCloudTrailItsOwnErrors(t *testing.T) {
+	l := logtest.Open(t, logtest.Config(t, t.TempDir(), clock.System), alice)
+	op := cloudtrail.New(l).Operations()[0]
+	ctx := operation.WithCall(context.Background(), &operation.Call{Account: alice})
+	for body, want := range map[string]string{
+		`{}`:                  "",
+		`{"MaxResults":50}`:   "",
+		`{"MaxResults":51}`:   "InvalidMaxResultsException",
+		`{"MaxResults":0}`:    "InvalidMaxResultsException",
+		`{"MaxResults":"50"}`: "SerializationException",
+		`{"LookupAttributes":[{"AttributeKey":"Colour","AttributeValue":"red"}]}`: "InvalidLookupAttributesException",
+		`{"LookupAttributes":[{"AttributeValue":"red"}]}`:                         "ValidationException",
+		`{"EventCategory":"data"}`:                                                "InvalidEventCategoryException",
+		`{"EventCategory":"insight"}`:                                             "",
+		`{"StartTime":1767225600,"EndTime":1767225599}`:                           "InvalidTimeRangeException",
+	} {
+		in := op.NewInput()
+		req := &wire.Request{Method: "POST", RawPath: "/", Body: []byte(body)}
+		err := wire.Decode(op.Info, wire.JSON11, req, in)
+		if err == nil {
+			err = wire.Validate(op.Info, req, in)
+		}
+		if err == nil {
+			_, err = op.Serve(ctx, in)
+		}
+		code := ""
+		if f, ok := wire.FaultOf(err); ok {
+			code = f.Code
+		}
+		if code != want || err != nil && want == "" {
+			t.Errorf("%s: %v, want %q", body, err, want)
+		}
+	}
+}

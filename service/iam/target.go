@@ -73,16 +73,31 @@ func (q question) caller(name string) (operation.Ask, error) {
 	return q.found(directory.UserKind, u.Name, u.ARN, u.Tags, "", nil)
 }
 
+// shown is what a refusal calls a user or role. AWS says "user bob": the ARN
+// with its path would tell a name that is taken from one that is not.
+func shown(kind directory.Kind, name string) string {
+	switch kind {
+	case directory.UserKind:
+		return "user " + name
+	case directory.RoleKind:
+		return "role " + name
+	}
+	return ""
+}
+
 // found asks about an entity or, where err says that there is none, about the
 // ARN that the name would have: only who may ask is told that it is missing.
 func (q question) found(kind directory.Kind, name, entity string, tags []directory.Tag, boundary string, err error) (operation.Ask, error) {
 	if directory.CodeOf(err) == directory.NoSuchEntity {
-		return q.made(kind, "/", name), nil
+		a := q.made(kind, "/", name)
+		a.Shown = shown(kind, name)
+		return a, nil
 	}
 	if err != nil {
 		return operation.Ask{}, err
 	}
 	a := q.on(entity)
+	a.Shown = shown(kind, name)
 	for _, t := range tags {
 		a.Context.Set("aws:ResourceTag/"+t.Key, t.Value)
 		if kind != directory.PolicyKind { // AWS has no iam:ResourceTag on policies

@@ -103,7 +103,7 @@ type verification struct {
 	ownKeys, rootKeys []*tree.Verifier // Ed25519 and ML-DSA-44 of each log
 
 	report   Report
-	expected map[string]bool // files that belong to the export
+	expected map[string]bool // files that were looked for
 
 	epochs   []epochEntry
 	rootTime uint64 // of the last epoch, ms
@@ -210,7 +210,7 @@ func (v *verification) run() error {
 	if err := v.accountLog(own); err != nil {
 		return err
 	}
-	v.unexpected()
+	v.unexpected(root.Size, own.Size)
 	return nil
 }
 
@@ -392,7 +392,13 @@ func (v *verification) indexReceipts(size uint64) {
 
 // unexpected reports files among those of the log that belong to no tile: an
 // added leaf would lie in one.
-func (v *verification) unexpected() {
+func (v *verification) unexpected(epochs, events uint64) {
+	for t := range tree.Tiles(epochs) {
+		v.expected["root/"+t.Path()] = true
+	}
+	for t := range tree.Tiles(events) {
+		v.expected[t.Path()], v.expected[blobName(t)] = true, true
+	}
 	err := fs.WalkDir(v.fsys, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || v.expected[path] {
 			return err

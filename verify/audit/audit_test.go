@@ -10,7 +10,6 @@ import (
 	"github.com/leadglass/leadglass/evidence/log"
 	"github.com/leadglass/leadglass/evidence/log/logtest"
 	"github.com/leadglass/leadglass/evidence/record"
-	"github.com/leadglass/leadglass/evidence/tree"
 	"github.com/leadglass/leadglass/verify/audit"
 )
 
@@ -114,5 +113,3 @@ func TestEveryChangedByteIsFound(t *testing.T) {
 	}
 	t.Logf("%d bytes in %d files", total, len(files))
 }
-
-var _ tree.Hash

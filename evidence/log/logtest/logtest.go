@@ -176,7 +176,7 @@ func Files(t testing.TB, l *log.Log, account string) map[string][]byte {
 	for _, f := range e.Files {
 		data := make([]byte, 0, f.Size)
 		// In pieces of an odd length, as a pager would read it.
-		for piece := make([]byte, 10007); ; {
+		for piece := make([]byte, 300_007); ; {
 			n, err := l.ReadExport(context.Background(), account, e.ID, f.Name, int64(len(data)), piece)
 			if err != nil {
 				t.Fatalf("%s: %v", f.Name, err)

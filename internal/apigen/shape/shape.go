@@ -118,8 +118,8 @@ type Ordered[T any] struct {
 // UnmarshalJSON reads an object.
 func (o *Ordered[T]) UnmarshalJSON(text []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
-	if _, err := dec.Token(); err != nil {
-		return err
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return fmt.Errorf("shape: %v where an object belongs (%v)", open, err)
 	}
 	o.ByKey, o.Raw = map[string]T{}, map[string]json.RawMessage{}
 	for dec.More() {

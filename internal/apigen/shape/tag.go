@@ -11,6 +11,7 @@ import (
 type Extra struct {
 	Always bool // emit when empty
 	Escape bool // percent-encode in answers (policy documents of IAM)
+	Own    bool // the service checks the value and has an error of its own for it
 }
 
 // Tag returns the value of the aws tag of a structure's member. The index of
@@ -51,6 +52,9 @@ func (m *Model) Tag(st *Shape, name string, extra Extra, pattern func(string) in
 	}
 	if extra.Escape {
 		b.word("esc")
+	}
+	if extra.Own {
+		b.word("own")
 	}
 	if ref.XMLAttribute {
 		b.word("attr")

@@ -236,7 +236,9 @@ type space struct {
 // middle of a log write would be the end of the store. Commits that only
 // delete pass, for they are how room is made.
 func (sp *space) check(s *Store, ops []kv.Op) error {
-	const lookEvery, lookBytes = 1000, 8 << 20
+	// A byte of a commit costs up to four on the disk: log and tables, each with the watch log's copy.
+	const lookEvery = 1000
+	lookBytes := int64(s.cfg.MinFree / 16)
 	size := 0
 	writes := false
 	for _, o := range ops {

@@ -222,7 +222,7 @@ func TestNearlyFullDiskIsReadOnly(t *testing.T) {
 // service again once there is room.
 func TestSmallDisk(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=192m"); err != nil {
 		t.Skip("needs the right to mount a tmpfs: ", err)
 	}
 	defer func() {
@@ -231,7 +231,7 @@ func TestSmallDisk(t *testing.T) {
 		}
 	}()
 	c := clock.NewFake(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC))
-	s, err := pebble.Open(filepath.Join(dir, "store"), pebble.Config{Clock: c, MinFree: 32 << 20})
+	s, err := pebble.Open(filepath.Join(dir, "store"), pebble.Config{Clock: c, MinFree: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,7 @@ func (s *Store) options() *db.Options {
 		FS:        &fuse{s.cfg.FS, s},
 		Logger:    logger{s},
 		// A memtable starts small and doubles up to this, so that an idle store costs little.
-		MemTableSize:                4 << 20,
+		MemTableSize:                16 << 20,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
@@ -292,7 +292,9 @@ func (s *Store) Close() error {
 	<-s.done
 	s.feed.Close()
 	s.pins.close()
-	if err := s.db.Close(); err != nil {
+	// What is in tables need not be read back from the log at the next start.
+	flushErr := s.db.Flush()
+	if err := errors.Join(flushErr, s.db.Close()); err != nil {
 		return fmt.Errorf("pebble: close: %w", err)
 	}
 	if s.isFailed.Load() {
