@@ -172,7 +172,9 @@ func (x *exchange) resources() []record.Resource {
 		out = append(out, record.Resource{AccountID: account, Type: kind, ARN: name})
 	}
 	for i := range x.asks {
-		if a := &x.asks[i]; strings.HasPrefix(a.Resource, "arn:") {
+		// A listing is asked on a pattern or a path; those name no resource.
+		a := &x.asks[i]
+		if strings.HasPrefix(a.Resource, "arn:") && !strings.ContainsAny(a.Resource, "*?") && !strings.HasSuffix(a.Resource, "/") {
 			add(a.Owner, resourceType(a.Resource), a.Resource)
 		}
 	}

@@ -50,7 +50,7 @@ func newCaller(p profile, w work) (*caller, error) {
 	}
 	var conn net.Conn
 	if u.Scheme == "https" {
-		conn, err = tls.Dial("tcp", u.Host, &tls.Config{MinVersion: tls.VersionTLS13})
+		conn, err = tls.Dial("tcp", u.Host, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots()})
 	} else {
 		conn, err = net.Dial("tcp", u.Host)
 	}

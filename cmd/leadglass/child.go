@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/boundary"
@@ -20,6 +21,9 @@ func runChild(args []string) (code int, isChild bool) {
 	if !isChild {
 		return 0, false
 	}
+	// A child serves the front, which has work of its own: half of the processors each. On a small machine that is one,
+	// and then the scheduler wakes no second thread for every message, which cost more than the message.
+	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
 	if err := boundary.Run(role); err != nil {
 		os.Stderr.WriteString("leadglass " + args[1] + ": " + err.Error() + "\n")
 		return 1, true

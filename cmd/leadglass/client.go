@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -10,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -24,7 +27,23 @@ type client struct {
 }
 
 func newClient(p profile) *client {
-	return &client{p, &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}}}
+	return &client{p, &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+		MaxIdleConnsPerHost: 64, DisableCompression: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots()},
+	}}}
+}
+
+// roots are the certificates of AWS_CA_BUNDLE, as for every AWS tool, or nil
+// for the system's.
+func roots() *x509.CertPool {
+	path := os.Getenv("AWS_CA_BUNDLE")
+	if path == "" {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	if b, err := os.ReadFile(path); err == nil {
+		pool.AppendCertsFromPEM(b)
+	}
+	return pool // empty when the file cannot be read: then nobody is trusted
 }
 
 // An apiError is a refusal in the form that every protocol shares.

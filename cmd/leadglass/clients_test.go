@@ -217,7 +217,8 @@ func TestTheAWSCLIWorksUnchanged(t *testing.T) {
 	aws := need(t, "aws", "--version")
 	p := sharedPlane(t)
 	call := func(args ...string) (string, error) {
-		cmd := exec.Command(aws, args...)
+		// Versions before 2.13 do not know AWS_ENDPOINT_URL.
+		cmd := exec.Command(aws, append([]string{"--endpoint-url", p.url}, args...)...)
 		cmd.Env = p.env("customer")
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs

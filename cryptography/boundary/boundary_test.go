@@ -175,6 +175,7 @@ func work(env *boundary.Env, link *os.File) error {
 var forbidden = map[string]func(env *boundary.Env){
 	"socket":    func(*boundary.Env) { _, _ = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0) },
 	"listen":    func(*boundary.Env) { _, _ = net.Listen("unix", "@x") },
+	"sendmsg":   func(env *boundary.Env) { _ = unix.Sendmsg(int(env.Links[0].Fd()), nil, unix.UnixRights(5), nil, 0) },
 	"execve":    func(*boundary.Env) { _ = syscall.Exec("/proc/self/exe", []string{"x"}, nil) },
 	"fork":      func(*boundary.Env) { _, _ = syscall.ForkExec("/bin/true", []string{"x"}, nil) },
 	"ptrace":    func(*boundary.Env) { _ = unix.PtraceAttach(1) },
@@ -212,7 +213,7 @@ func TestAChildIsLockedDownAndDoesItsWork(t *testing.T) {
 	c := start(t, boundary.Config{StateDir: dir}, "work")
 	r := c.Lockdown()
 	t.Logf("%+v", r)
-	if !r.Complete() || !r.Seccomp || !r.NoNewPrivs || !r.NoCapabilities || !r.Undumpable || r.LandlockABI < 4 || len(r.Namespaces) != 6 {
+	if !r.Complete() || !r.Seccomp || !r.NoNewPrivs || !r.NoCapabilities || !r.Undumpable || r.LandlockABI < 4 || len(r.Namespaces) < 5 {
 		t.Errorf("incomplete lockdown: %+v", r)
 	}
 	if string(c.Hello()) != "pid 1" {
@@ -478,7 +479,7 @@ func TestAnIdleChildIsSmall(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("RSS %d KiB", kb)
-			if kb > 20<<10 { // of 120 MiB that a whole idle node may use
+			if kb > 20<<10 && !raceDetector { // of 120 MiB that a whole idle node may use
 				t.Errorf("RSS %d KiB", kb)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/boundary"
@@ -38,6 +39,9 @@ const (
 	linkAuthority  = 1
 	links          = 2
 )
+
+// timeout bounds the handshake with a child that is ready.
+const timeout = 20 * time.Second
 
 // Process is a running HSM.
 type Process struct {
@@ -84,6 +88,8 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		return nil, fmt.Errorf("hsm: %w", err)
 	}
 	p := &Process{child: child, authority: child.Link(linkAuthority), key: key}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	server, err := link.ParsePublic(child.Hello())
 	if err == nil {
 		var l *link.Client

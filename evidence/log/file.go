@@ -19,10 +19,6 @@ type segmentFile interface {
 	Close() error
 }
 
-type osFile struct{ *os.File }
-
-func (f osFile) Datasync() error { return unix.Fdatasync(int(f.Fd())) }
-
 // openSegment opens or makes a segment of at least size bytes. The space is
 // allocated now, so that a full disk shows here and not in the middle of a
 // record, and fdatasync has no file size to write.
@@ -48,7 +44,7 @@ func openSegment(path string, size int64) (segmentFile, error) {
 		}
 		return nil, err
 	}
-	return osFile{f}, nil
+	return &osFile{File: f, length: max(size, fi.Size())}, nil
 }
 
 // allocate makes a file size bytes long. On a file system in memory nothing is

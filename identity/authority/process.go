@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/boundary"
@@ -34,6 +35,9 @@ type Config struct {
 	Args     []string     // arguments with which the binary runs an authority; zero: "authority"
 	Path     string       // the binary; zero: this one
 }
+
+// timeout bounds what is asked of a child that is ready.
+const timeout = 20 * time.Second
 
 // Process is a running authority.
 type Process struct {
@@ -78,6 +82,8 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 }
 
 func (p *Process) connect(ctx context.Context, cfg *Config, key *ecdsa.PrivateKey) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	host, identity, err := message.SplitSetup(p.child.Hello())
 	if err != nil {
 		return err

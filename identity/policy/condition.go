@@ -268,7 +268,12 @@ func (c *Condition) match(v string, q *Question) bool {
 			}
 		}
 	case Bool:
-		return c.wantTrue && strings.EqualFold(v, "true") || c.wantFalse && strings.EqualFold(v, "false")
+		switch {
+		case v == "true" || strings.EqualFold(v, "true"):
+			return c.wantTrue
+		case v == "false" || strings.EqualFold(v, "false"):
+			return c.wantFalse
+		}
 	case BinaryEquals:
 		for i := range c.blobs {
 			if c.blobs[i].equal(v) {

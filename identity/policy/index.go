@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -39,15 +40,15 @@ func compileAction(s string) (a action, message string) {
 // asking each one. Its size and the time to build it grow with the document, not
 // faster.
 type index struct {
-	services map[string]*serviceIndex
+	services table[*serviceIndex]
 	wild     []uint16 // statements with a star, or with NotAction
 }
 
 // A serviceIndex is what the statements say about one service. All lists ascend.
 type serviceIndex struct {
-	exact    map[string][]uint16 // names without wildcards
-	patterns []pattern           // names with
-	except   []exception         // NotAction statements that name the service
+	exact    table[[]uint16] // names without wildcards
+	patterns []pattern       // names with
+	except   []exception     // NotAction statements that name the service
 }
 
 type pattern struct {
@@ -61,35 +62,79 @@ type exception struct {
 	whole     bool
 }
 
+// A table finds values by a name that the question has hashed once for all documents.
+type table[V any] struct {
+	rows []row[V] // open addressing, at most half full; a free row has no name
+}
+
+type row[V any] struct {
+	hash  uint64
+	name  string
+	value V
+}
+
+func newTable[V any](from map[string]V) (t table[V]) {
+	if len(from) == 0 {
+		return t
+	}
+	t.rows = make([]row[V], 1<<bits.Len(uint(2*len(from)-1)))
+	for name, v := range from {
+		h := fold(name)
+		i := t.home(h)
+		for t.rows[i].name != "" {
+			i = (i + 1) & (len(t.rows) - 1)
+		}
+		t.rows[i] = row[V]{h, name, v}
+	}
+	return t
+}
+
+func (t *table[V]) home(hash uint64) int { return int(hash & uint64(len(t.rows)-1)) }
+
+func (t *table[V]) find(hash uint64, name []byte) (v V) {
+	if len(t.rows) == 0 {
+		return v
+	}
+	for i := t.home(hash); t.rows[i].name != ""; i = (i + 1) & (len(t.rows) - 1) {
+		if r := &t.rows[i]; r.hash == hash && r.name == string(name) {
+			return r.value
+		}
+	}
+	return v
+}
+
 // newIndex relies on LimitParameter: no document has 65536 statements.
-func newIndex(statements []Statement, effect Effect) index {
-	x := index{services: make(map[string]*serviceIndex)}
+func newIndex(statements []Statement, effect Effect) (x index) {
+	services := make(map[string]*serviceIndex)
+	exact := make(map[string]map[string][]uint16)
 	for i := range statements {
 		s, n := &statements[i], uint16(i)
 		all := slices.ContainsFunc(s.actions, func(a action) bool { return a.all })
-		switch {
-		case s.Effect != effect, all && s.NotAction:
+		if s.Effect != effect || all && s.NotAction {
 			continue // NotAction * is no action
-		case all || s.NotAction:
+		}
+		if all || s.NotAction {
 			x.wild = append(x.wild, n)
 		}
 		for j := range s.actions {
-			if a := &s.actions[j]; !all {
-				x.of(a.service).add(n, a, s.NotAction)
+			a := &s.actions[j]
+			if all {
+				break
 			}
+			if services[a.service] == nil {
+				services[a.service], exact[a.service] = new(serviceIndex), make(map[string][]uint16)
+			}
+			services[a.service].add(n, a, s.NotAction, exact[a.service])
 		}
 	}
+	for name, s := range services {
+		s.exact = newTable(exact[name])
+	}
+	x.services = newTable(services)
 	return x
 }
 
-func (x *index) of(service string) *serviceIndex {
-	if x.services[service] == nil {
-		x.services[service] = &serviceIndex{exact: make(map[string][]uint16)}
-	}
-	return x.services[service]
-}
-
-func (x *serviceIndex) add(n uint16, a *action, not bool) {
+func (x *serviceIndex) add(n uint16, a *action, not bool, exact map[string][]uint16) {
 	switch {
 	case not:
 		if l := len(x.except); l == 0 || x.except[l-1].statement != n {
@@ -101,8 +146,8 @@ func (x *serviceIndex) add(n uint16, a *action, not bool) {
 		x.patterns = append(x.patterns, pattern{n, a.name})
 	default:
 		// Ascending, so that a repetition can only be the last.
-		if l := x.exact[a.name.text]; len(l) == 0 || l[len(l)-1] != n {
-			x.exact[a.name.text] = append(l, n)
+		if l := exact[a.name.text]; len(l) == 0 || l[len(l)-1] != n {
+			exact[a.name.text] = append(l, n)
 		}
 	}
 }
@@ -115,11 +160,9 @@ func (d *Document) Candidates(q *Question, effect Effect) Candidates {
 		x = &d.denies
 	}
 	c := Candidates{d: d, q: q, wild: x.wild}
-	if s := x.services[string(q.lower[:q.colon])]; s != nil {
+	if s := x.services.find(q.serviceHash, q.lower[:q.colon]); s != nil {
 		c.patterns, c.except = s.patterns, s.except
-		if len(s.exact) > 0 {
-			c.exact = s.exact[string(q.lower[q.colon+1:len(q.action)])]
-		}
+		c.exact = s.exact.find(q.nameHash, q.lower[q.colon+1:len(q.action)])
 	}
 	return c
 }
@@ -138,34 +181,30 @@ func (c *Candidates) Next() *Statement {
 	// A merge of ascending lists: those that surely match, and those still to be asked.
 	for {
 		const end = 1 << 16
-		exact, wild, pattern := end, end, end
+		next := end
 		if len(c.exact) > 0 {
-			exact = int(c.exact[0])
+			next = int(c.exact[0])
 		}
 		if len(c.wild) > 0 {
-			wild = int(c.wild[0])
+			next = min(next, int(c.wild[0]))
 		}
 		if len(c.patterns) > 0 {
-			pattern = int(c.patterns[0].statement)
+			next = min(next, int(c.patterns[0].statement))
 		}
-		next := min(exact, wild, pattern)
 		if next == end {
 			return nil
 		}
 		matched := false
-		if exact == next {
+		if len(c.exact) > 0 && int(c.exact[0]) == next {
 			c.exact, matched = c.exact[1:], true
 		}
-		if wild == next {
+		if len(c.wild) > 0 && int(c.wild[0]) == next {
 			c.wild, matched = c.wild[1:], c.unexcepted(next)
 		}
-		for pattern == next {
-			matched = matched || c.patterns[0].name.matchFold(c.q.name())
+		for len(c.patterns) > 0 && int(c.patterns[0].statement) == next {
+			p := &c.patterns[0]
+			matched = matched || p.name.shape == shapeAll || p.name.matchFold(c.q.name())
 			c.patterns = c.patterns[1:]
-			pattern = end
-			if len(c.patterns) > 0 {
-				pattern = int(c.patterns[0].statement)
-			}
 		}
 		if matched {
 			return &c.d.statements[next]

@@ -234,6 +234,8 @@ func TestResourcesMatchSegmentBySegment(t *testing.T) {
 		{"NotResource", "arn:aws:s3:::b/*", "arn:aws:s3:::c", true, true},
 		{"NotResource", "arn:aws:s3:::b/*", "arn:aws:s3:::b/c", false, false},
 		{"NotResource", "*", "*", false, false},
+		{"NotResource", "arn:aws:s3:::*", "arn:aws:s3", true, true},
+		{"NotResource", "arn:aws:s3:::${aws:absent, ''}*", "arn:aws:s3", true, true},
 		{"NotResource", "arn:aws:s3:::b/${aws:absent}", "arn:aws:s3:::c", false, true},
 		{"NotResource", "arn:aws:s3:::b/${aws:PrincipalTag/a}", "arn:aws:kms:::c", false, true},
 		{"NotResource", "arn:aws:s3:::b/${aws:absent, 'c'}", "arn:aws:s3:::b/c", false, false},

@@ -17,6 +17,7 @@ type Pattern struct {
 	never    bool          // fewer than six segments and no star at the end: matches nothing
 	all      bool          // a resource of *
 	program  []instruction // with variables: what to expand, of a resource the sixth segment
+	prefix   string        // of a resource with variables: the sixth segment's fixed beginning
 }
 
 // A PartKind says what a piece of a pattern matches.
@@ -261,6 +262,9 @@ func newResourcePattern(s string, vars bool) (p Pattern, message string) {
 	p.never = false // the sixth segment follows
 	tail, _ := scan(raw[5], vars, true)
 	_, p.program = compile(tail)
+	if tail[0].Kind == Literal {
+		p.prefix = tail[0].Text
+	}
 	return p, ""
 }
 
@@ -293,6 +297,19 @@ const (
 
 // scratch is the room for one expanded pattern on the stack; longer ones go to the heap.
 const scratch = 512
+
+// mayMatch is a cheap look at the end of the resource, where patterns differ most. It
+// looks up no keys, so it must not stand in for matchResource where an unresolvable
+// variable makes a difference.
+func (p *Pattern) mayMatch(q *Question) bool {
+	switch {
+	case p.variable:
+		return q.count == 6 && strings.HasPrefix(q.segments[5], p.prefix)
+	case len(p.segments) == 6:
+		return q.count == 6 && p.segments[5].match(q.segments[5])
+	}
+	return true
+}
 
 // matchResource matches segment by segment (§3).
 func (p *Pattern) matchResource(q *Question) verdict {

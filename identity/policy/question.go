@@ -19,6 +19,8 @@ type Question struct {
 	action string
 	colon  int // first colon of action
 	lower  [maxAction]byte
+
+	serviceHash, nameHash uint64
 }
 
 // maxAction bounds the names of actions, service included; AWS's are shorter.
@@ -38,6 +40,8 @@ func (q *Question) Reset(action, resource string, call, target *Keys, missing *[
 	for i := range len(action) {
 		q.lower[i] = small(action[i])
 	}
+	// The hash has no case, so that of the action is that of lower.
+	q.serviceHash, q.nameHash = fold(action[:q.colon]), fold(action[q.colon+1:])
 	return true
 }
 
@@ -112,7 +116,7 @@ func (s *Statement) matchesResource(q *Question) bool {
 	}
 	if !s.NotResource {
 		for i := range s.Resources {
-			if s.Resources[i].matchResource(q) == matches {
+			if r := &s.Resources[i]; r.all || (q.Missing != nil || r.mayMatch(q)) && r.matchResource(q) == matches {
 				return true
 			}
 		}

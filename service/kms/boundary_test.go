@@ -38,7 +38,7 @@ func newChip(t testing.TB) *hsm.Client {
 	identity := make(chan []byte, 1)
 	ended := make(chan error, 1)
 	m := core.Main{
-		Store: state, Memory: memory, Now: time.Now, Supervisor: spki, Links: []io.ReadWriteCloser{theirs},
+		Store: state, Memory: memory, Now: time.Now, Supervisor: spki, Links: []io.ReadWriter{theirs},
 		Ready: func(id []byte) error { identity <- id; return nil },
 	}
 	go func() { ended <- m.Run() }()

@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"time"
 
@@ -209,7 +210,13 @@ func (d *domain) unwrap(ekt []byte, a *attributes, host *link.Peer, now time.Tim
 // same key has the same id, and the id says nothing of the material.
 func materialID(name string, material []byte) (id [32]byte) {
 	var fingerprint [32]byte
-	kdf.HMAC(&fingerprint, material, []byte("leadglass fingerprint"))
+	key := material
+	if len(key) > kdf.MaxKey { // as RFC 2104 has it
+		sum := sha256.Sum256(material)
+		defer secret.Wipe(sum[:])
+		key = sum[:]
+	}
+	kdf.HMAC(&fingerprint, key, []byte("leadglass fingerprint"))
 	b := append([]byte(name), 0)
 	digest(id[:], "leadglass material v1\x00", append(b, fingerprint[:]...))
 	return id
