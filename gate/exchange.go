@@ -32,6 +32,7 @@ type exchange struct {
 	caller   *sessions.Caller // nil until authenticated, and for unsigned operations
 
 	in, out any
+	valid   bool // in was decoded and has the right shape
 	asks    []operation.Ask
 	common  authz.Keys // condition keys of the call and the caller
 

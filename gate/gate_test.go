@@ -49,7 +49,8 @@ type fixture struct {
 	events  []log.Event
 	appends func() error // nil: succeeds
 
-	policy string // of the caller
+	policy string                          // of the caller
+	asks   func() ([]operation.Ask, error) // of kms:Encrypt; nil: about a key of the caller's account
 	serve  func(ctx context.Context, in *kms.EncryptInput) (*kms.EncryptOutput, error)
 	served int
 }
@@ -118,9 +119,12 @@ func newFixture(t *testing.T) *fixture {
 			f.served++
 			f.mu.Unlock()
 			return f.serve(ctx, in)
-		}, operation.On(func(context.Context, *kms.EncryptInput) (operation.Ask, error) {
-			return operation.Ask{Action: "kms:Encrypt", Resource: keyARN, Owner: account, Policy: keyPolicy}, nil
-		})),
+		}, func(context.Context, *kms.EncryptInput) ([]operation.Ask, error) {
+			if f.asks != nil {
+				return f.asks()
+			}
+			return []operation.Ask{{Action: "kms:Encrypt", Resource: keyARN, Owner: account, Policy: keyPolicy}}, nil
+		}),
 		operation.New(sts.GetCallerIdentity, func(ctx context.Context, _ *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
 			return &sts.GetCallerIdentityOutput{Account: operation.CallFrom(ctx).Account}, nil
 		}, nil),

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"crypto/tls"
+	"slices"
 	"strings"
 
 	"github.com/leadglass/leadglass/base/id"
@@ -18,29 +19,31 @@ func (x *exchange) recorded() bool { return x.service != nil }
 
 // record is stage 10. The record is made from the typed input, so a member
 // without a tag cannot leak by being new (I-9); it goes to the caller's
-// account, and a copy to the account that owns the resource when a call across
+// account, and a copy to every account that owns a resource when a call across
 // accounts succeeded. A refused one stays with the caller: the other account
 // must not be flooded by strangers' attempts (audit-log section 3.1).
 func (x *exchange) record() error {
 	r := x.build()
-	var own, copied log.Event
-	owner := x.foreignOwner()
-	if owner != "" {
+	owners := x.foreignOwners()
+	if len(owners) > 0 {
 		r.SharedEventID = id.UUID()
-		copied = x.event(r.OwnerCopy(owner, id.UUID(), r.SharedEventID), record.CrossAccount)
 	}
-	own = x.event(r, 0)
+	own := x.event(r, 0)
 	// The client may be gone; what was done is recorded all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), AuditDeadline)
 	defer cancel()
 	var receipt log.Receipt
-	if owner == "" {
+	if len(owners) == 0 {
 		var err error
 		if receipt, err = x.gate.Recorder.Append(ctx, own); err != nil {
 			return err
 		}
 	} else {
-		receipts, err := x.gate.Recorder.AppendAll(ctx, []log.Event{own, copied})
+		all := []log.Event{own}
+		for _, owner := range owners {
+			all = append(all, x.event(r.OwnerCopy(owner, id.UUID(), r.SharedEventID), record.CrossAccount))
+		}
+		receipts, err := x.gate.Recorder.AppendAll(ctx, all)
 		if err != nil {
 			return err
 		}
@@ -62,18 +65,18 @@ func (x *exchange) event(r *record.Record, flags record.Flags) log.Event {
 	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: r.AppendJSON(nil)}
 }
 
-// foreignOwner is the account, other than the caller's, whose resource a
+// foreignOwners are the accounts, other than the caller's, whose resources a
 // successful call used.
-func (x *exchange) foreignOwner() string {
+func (x *exchange) foreignOwners() (owners []string) {
 	if x.fault != nil || x.caller == nil {
-		return ""
+		return nil
 	}
 	for i := range x.asks {
-		if o := x.asks[i].Owner; o != "" && o != x.call.Account {
-			return o
+		if o := x.asks[i].Owner; o != "" && o != x.call.Account && !slices.Contains(owners, o) {
+			owners = append(owners, o)
 		}
 	}
-	return ""
+	return owners
 }
 
 func (x *exchange) build() *record.Record {
@@ -100,7 +103,7 @@ func (x *exchange) build() *record.Record {
 	}
 	if x.op != nil {
 		r.ReadOnly = x.op.Info.ReadOnly
-		if x.fault == nil || x.asks != nil || x.op.Free {
+		if x.valid {
 			// Only what was decoded and validated is recorded; a body that was not is nobody's parameters.
 			r.RequestParameters = wire.Parameters(x.op.Info, x.in, nil)
 		}
@@ -112,8 +115,9 @@ func (x *exchange) build() *record.Record {
 		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
 	}
 	r.Resources = x.resources()
-	if x.decided != nil {
-		// Which statements decided, and why, so that a refusal can be explained later.
+	if x.decided != nil && x.decided.Owner == call.Account {
+		// Which statements decided, and why, so that a refusal can be explained later. Those of another account's
+		// policies, and whether there are any, are not the caller's to read (I-7).
 		r.Leadglass = &record.Extension{Decision: x.trace.AppendJSON(nil, x.decision)}
 	}
 	return r

@@ -60,7 +60,10 @@ func (x *exchange) denial(a *operation.Ask, d authz.Decision) *wire.Fault {
 	if x.caller == nil {
 		return x.commonFault(wire.AccessDenied, "Access denied.")
 	}
-	x.decided, x.decision = a, d
+	// Of a refusal only the refused question is recorded, whether the engine refused it or the target did: the caller
+	// reads its own log, and must not find there what the answer kept from it (I-7).
+	x.asks = []operation.Ask{*a}
+	x.decided, x.decision = &x.asks[0], d
 	return x.commonFault(wire.AccessDenied, d.Message(&x.caller.Principal, a))
 }
 

@@ -150,7 +150,11 @@ func (x *exchange) decode() error {
 }
 
 // validate is stage 6: the shape of the input.
-func (x *exchange) validate() error { return wire.Validate(x.op.Info, &x.request, x.in) }
+func (x *exchange) validate() error {
+	err := wire.Validate(x.op.Info, &x.request, x.in)
+	x.valid = err == nil
+	return err
+}
 
 // target is stage 7: the service says which questions must be answered.
 func (x *exchange) target() error {

@@ -214,24 +214,24 @@ func (d *formDecoder) value(p *value, v reflect.Value, leaf *pair, below []pair,
 	return setText(p, v, leaf.value)
 }
 
+// errNumbers refuses what a list or map cannot hold. Members that a structure
+// does not know are ignored, as AWS does; an entry that is left out of a list
+// of limits, such as session policies, would leave the limit out.
+var errNumbers = errors.New("the entries of a list or map must be numbered 1, 2, … without a gap")
+
 // inner steps over the "member" or "entry" element of what is not flattened.
-func (d *formDecoder) inner(element string, flat bool, below []pair, at int) ([]pair, int) {
-	if flat || d.ec2 {
-		return below, at
+func (d *formDecoder) inner(element string, flat bool, below []pair, at int) ([]pair, int, error) {
+	if flat || d.ec2 || len(below) == 0 {
+		return below, at, nil
 	}
-	for len(below) > 0 {
-		var name string
-		var sub []pair
-		name, _, sub, below = branch(below, at)
-		if name == element {
-			return sub, at + len(element) + 1
-		}
+	name, leaf, sub, rest := branch(below, at)
+	if name != element || leaf != nil || len(rest) > 0 {
+		return nil, at, errNumbers
 	}
-	return nil, at
+	return sub, at + len(element) + 1, nil
 }
 
-// numbered calls each with the entries 1, 2, … and stops at the first that is
-// missing.
+// numbered calls each with the entries 1, 2, … of which none may be missing.
 func (d *formDecoder) numbered(below []pair, at int, each func(i int, leaf *pair, sub []pair, at int) error) error {
 	type entry struct {
 		leaf *pair
@@ -245,19 +245,22 @@ func (d *formDecoder) numbered(below []pair, at int, each func(i int, leaf *pair
 		var sub []pair
 		name, leaf, sub, below = branch(below, at)
 		// 01 is not 1: one entry has one name.
-		if n, err := strconv.Atoi(name); err == nil && n > 0 && strconv.Itoa(n) == name {
-			entries[n] = entry{leaf, sub, at + len(name) + 1}
+		n, err := strconv.Atoi(name)
+		if err != nil || strconv.Itoa(n) != name {
+			return errNumbers
 		}
+		entries[n] = entry{leaf, sub, at + len(name) + 1}
 	}
-	for i := 1; ; i++ {
+	for i := 1; i <= len(entries); i++ {
 		e, ok := entries[i]
 		if !ok {
-			return nil
+			return errNumbers
 		}
 		if err := each(i, e.leaf, e.sub, e.at); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (d *formDecoder) list(p *value, v reflect.Value, below []pair, at int) error {
@@ -266,8 +269,11 @@ func (d *formDecoder) list(p *value, v reflect.Value, below []pair, at int) erro
 	}
 	// "Tags=" alone is a present, empty list.
 	v.Set(reflect.MakeSlice(p.typ, 0, 0))
-	below, at = d.inner(p.item, p.flat, below, at)
-	err := d.numbered(below, at, func(i int, leaf *pair, sub []pair, at int) error {
+	below, at, err := d.inner(p.item, p.flat, below, at)
+	if err != nil {
+		return err
+	}
+	err = d.numbered(below, at, func(i int, leaf *pair, sub []pair, at int) error {
 		if i > v.Cap() {
 			v.Grow(max(4, i))
 		}
@@ -284,8 +290,11 @@ func (d *formDecoder) mapping(p *value, v reflect.Value, below []pair, at int) e
 		return err
 	}
 	v.Set(reflect.MakeMap(p.typ))
-	below, at = d.inner("entry", p.flat, below, at)
-	err := d.numbered(below, at, func(_ int, _ *pair, sub []pair, at int) error {
+	below, at, err := d.inner("entry", p.flat, below, at)
+	if err != nil {
+		return err
+	}
+	err = d.numbered(below, at, func(_ int, _ *pair, sub []pair, at int) error {
 		var key *pair
 		e := reflect.New(p.elem.typ).Elem()
 		there := false

@@ -234,3 +234,30 @@ func TestAliasesNeedPermissionOnBothSides(t *testing.T) {
 	d.fails(d.admin, "DescribeKey", obj("KeyId", "alias/x"), "NotFoundException", "Alias "+alias+" is not found.")
 	d.ok(d.root, "CreateAlias", obj("AliasName", "alias/root", "TargetKeyId", k))
 }
+
+func TestAForeignCiphertextDoesNotTellWhoseItIs(t *testing.T) {
+	d := newDesk(t)
+	k := d.key(d.admin, `{}`)
+	blob := d.ok(d.admin, "Encrypt", obj("KeyId", k, "Plaintext", "AAAA")).str("CiphertextBlob")
+	own := d.key(d.stranger, `{}`)
+	for op, body := range map[string]string{
+		"Decrypt":   obj("CiphertextBlob", blob),
+		"ReEncrypt": obj("CiphertextBlob", blob, "DestinationKeyId", own),
+	} {
+		a := d.do(d.stranger, op, body)
+		if a.code() != "AccessDeniedException" || strings.Contains(a.raw, k) || strings.Contains(a.raw, acct) {
+			t.Errorf("%s: %s", op, a.raw)
+		}
+	}
+	d.fails(d.nobody, "Decrypt", obj("CiphertextBlob", blob), "AccessDeniedException", "User: "+d.nobody.principal.ARN+
+		" is not authorized to perform: kms:Decrypt on resource: "+keyARN+k+" because no identity-based policy allows the kms:Decrypt action")
+}
+
+func TestReEncryptOnSameKeyHoldsForAnAliasToo(t *testing.T) {
+	d := newDesk(t)
+	k := d.key(d.admin, `{}`)
+	d.ok(d.admin, "CreateAlias", obj("AliasName", "alias/a", "TargetKeyId", k))
+	blob := d.ok(d.admin, "Encrypt", obj("KeyId", k, "Plaintext", "AAAA")).str("CiphertextBlob")
+	who := d.user(acct, "same", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"Bool":{"kms:ReEncryptOnSameKey":"true"}}}]}`)
+	d.ok(who, "ReEncrypt", obj("CiphertextBlob", blob, "SourceKeyId", "alias/a", "DestinationKeyId", "alias/a"))
+}

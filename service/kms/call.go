@@ -2,6 +2,7 @@ package kms
 
 import (
 	"context"
+	"slices"
 
 	"github.com/leadglass/leadglass/cryptography/keys"
 	"github.com/leadglass/leadglass/identity/arn"
@@ -30,6 +31,9 @@ type subject struct {
 	grants func(key *keys.Key) []operation.Grant
 	// fill adds the condition keys that belong to the operation.
 	fill func(k *operation.Keys)
+	// refusal is the answer when the subject is refused. Nil: the gate's own, which names the key; that is right where
+	// the request names it too.
+	refusal func(d operation.Decision) error
 }
 
 // ask is the question for the policy engine about a snapshot of the subject's
@@ -159,14 +163,33 @@ func (c *call) resolve(ctx context.Context, action, ref string, r reach, prepare
 	if prepare != nil {
 		prepare(j)
 	}
-	if f.Alias == "" {
-		return nil // the gate's own denial names no more than the caller did
-	}
-	if d := c.Evaluate(j.ask(f.Key)); !d.Allowed {
-		if foreign {
-			d = operation.Decision{}
+	if f.Alias != "" {
+		j.refusal = func(d operation.Decision) error {
+			if foreign {
+				d = operation.Decision{}
+			}
+			return &operation.Denied{Ask: hidden, Decision: d}
 		}
-		return &operation.Denied{Ask: hidden, Decision: d}
+	}
+	return nil
+}
+
+// refused answers for the first subject that is refused, if its refusal is not
+// the gate's own. It comes when all subjects are there, since what is asked of
+// one may depend on another.
+func (c *call) refused() error {
+	if !slices.ContainsFunc(c.subjects, func(j *subject) bool { return j.refusal != nil }) {
+		return nil
+	}
+	for _, j := range c.subjects {
+		d := c.Evaluate(j.ask(j.key))
+		switch {
+		case d.Allowed:
+		case j.refusal != nil:
+			return j.refusal(d)
+		default:
+			return nil
+		}
 	}
 	return nil
 }

@@ -120,7 +120,11 @@ func (c *call) source(ctx context.Context, action, keyID string, blob []byte, pr
 	if err != nil {
 		return err
 	}
-	prepare(c.add(action, key))
+	j := c.add(action, key)
+	prepare(j)
+	if key.Account != c.Account {
+		j.refusal = func(operation.Decision) error { return errForeignCiphertext }
+	}
 	return nil
 }
 

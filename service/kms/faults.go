@@ -22,6 +22,14 @@ func unsupported(format string, args ...any) error {
 	return &kms.UnsupportedOperationException{Message: fmt.Sprintf(format, args...)}
 }
 
+// errForeignCiphertext is AWS's refusal of a ciphertext whose key the request
+// does not name. Whoever came by another account's ciphertext does not learn
+// whose it is.
+var errForeignCiphertext = &wire.Fault{
+	Code: "AccessDeniedException", Status: 400, MessageKey: "Message",
+	Message: "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.",
+}
+
 // fault turns a refusal of package keys into the API's error. What is no
 // refusal stays what it is: the gate answers it as an internal error.
 func fault(err error) error {

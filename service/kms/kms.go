@@ -102,6 +102,9 @@ func entry[I, O any](s *Service, op wire.Op[I, O], find target[I], serve func(co
 			if err := find(ctx, c, in); err != nil {
 				return nil, fault(err)
 			}
+			if err := c.refused(); err != nil {
+				return nil, fault(err)
+			}
 			c.Local = c
 			asks := make([]operation.Ask, 0, len(c.subjects))
 			for _, subj := range c.subjects {
