@@ -62,7 +62,9 @@ func TestAPlaneServesTLSAndSaysSoInItsRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.AccessKeyID, c.SecretAccessKey = made.ID, made.Secret
-	var events struct{ Events []struct{ CloudTrailEvent string } }
+	var events struct {
+		Events []struct{ CloudTrailEvent string }
+	}
 	if _, err := c.json(t.Context(), "cloudtrail", "LookupEvents", map[string]any{"LookupAttributes": []map[string]string{{"AttributeKey": "EventName", "AttributeValue": "CreateAccessKey"}}}, &events); err != nil {
 		t.Fatal(err)
 	}
