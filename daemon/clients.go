@@ -44,6 +44,9 @@ func (d *Daemon) writeClients(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := os.Chmod(dir, 0o700); err != nil { // it may have been there
+		return err
+	}
 	var first firstAccounts
 	e, err := d.store.Get(ctx, clientsName)
 	if err != nil {
@@ -102,43 +105,58 @@ func (d *Daemon) firstCustomer(ctx context.Context) (string, error) {
 	return a.ID, d.log.CreateAccount(ctx, a.ID)
 }
 
-// writeCredentials appends a profile with a new access key, unless the file
-// has it already. The secret goes from the authority into the file; the
-// buffer that it passes through is wiped (I-3).
-func (d *Daemon) writeCredentials(ctx context.Context, path, profile, account string) error {
+// writeCredentials adds a profile with a new access key, unless the file has it
+// already. The secret goes from the authority into the file; the buffers that
+// it passes through are wiped (I-3). The file is replaced as a whole and is
+// durable before the key counts as written: neither a crash nor a full disk
+// leaves half a profile, or an account whose only key is lost.
+func (d *Daemon) writeCredentials(ctx context.Context, path, profile, account string) (err error) {
 	have, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	there := bytes.Contains(have, []byte("["+profile+"]"))
-	secret.Wipe(have)
-	if there {
+	defer secret.Wipe(have)
+	if bytes.Contains(have, []byte("["+profile+"]")) {
 		return nil
 	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err // before a key is made
+	}
+	defer f.Close()
 	key, sec, err := d.firstKey(ctx, account)
 	if err != nil {
 		return err
 	}
 	defer sec.Destroy()
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	text := make([]byte, 0, 256) // never grows: an outgrown buffer would stay unwiped
-	text = fmt.Appendf(text, "[%s]\naws_access_key_id = %s\naws_secret_access_key = ", profile, key)
+	text := make([]byte, 0, len(have)+256) // never grows: an outgrown buffer would stay unwiped
+	text = fmt.Appendf(append(text, have...), "[%s]\naws_access_key_id = %s\naws_secret_access_key = ", profile, key)
+	defer func() { secret.Wipe(text) }()
 	if err := sec.Use(func(b []byte) error { text = append(text, b...); return nil }); err != nil {
 		return err
 	}
 	text = append(text, "\n\n"...)
-	_, err = f.Write(text)
-	secret.Wipe(text)
-	return errors.Join(err, f.Sync())
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Sync(), f.Close(), os.Rename(path+".new", path)); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes a rename in a folder durable.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // firstKey enrols an account. If that was done and the start interrupted
 // before the credentials were written, nobody has them: the administrator gets
-// a second key.
+// another key, and those that were lost go, however often that happened.
 func (d *Daemon) firstKey(ctx context.Context, account string) (string, *secret.Bytes, error) {
 	a, ok := d.directory.Account(account)
 	if !ok {
@@ -150,6 +168,15 @@ func (d *Daemon) firstKey(ctx context.Context, account string) (string, *secret.
 			return "", nil, err
 		}
 		return d.directory.Redeem(ctx, code)
+	}
+	lost, err := d.directory.ListAccessKeys(account, directory.FirstUser, directory.List{})
+	if err != nil {
+		return "", nil, err
+	}
+	for _, k := range lost.Items {
+		if err := d.directory.DeleteAccessKey(ctx, account, directory.FirstUser, k.ID); err != nil {
+			return "", nil, err
+		}
 	}
 	k, err := d.directory.CreateAccessKey(ctx, account, directory.FirstUser)
 	return k.ID, k.Secret, err

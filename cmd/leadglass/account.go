@@ -185,6 +185,9 @@ its verifier keys, is kept beside them: it pins the log from the first day.`,
 				return usageError{fmt.Errorf("account redeem needs --endpoint, or AWS_ENDPOINT_URL")}
 			}
 			credentials, config := awsFiles()
+			if err := checkNewProfile(profileName, credentials, config); err != nil {
+				return err // the code is not spent yet
+			}
 			r, err := redeem(cmd.Context(), endpoint, region, strings.TrimSpace(args[0]))
 			if err != nil {
 				return err

@@ -165,6 +165,40 @@ func TestKillingThePlaneLosesNothingThatWasAnswered(t *testing.T) {
 	t.Logf("%d users and %d records survived %d kills", len(users), len(requests), rounds)
 }
 
+// A service manager starts again what failed; whatever stood in the way of a
+// first start, the one after it is gone must end with working credentials.
+func TestAFirstStartThatFailsAgainAndAgainIsMadeUp(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.MkdirAll(filepath.Join(data, "client"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	credentials, _ := clientFiles(data)
+	// Each time a key is made, and then the disk is full.
+	if err := os.Symlink("/dev/full", credentials+".new"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if p, err := startPlane(t.Context(), data); err == nil {
+			p.stop()
+			t.Fatal("the plane starts without its client files")
+		}
+	}
+	if err := os.Remove(credentials + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	p := newPlane(t, data)
+	for _, name := range []string{"operator", "customer"} {
+		if _, err := p.client(t, name).query(t.Context(), "sts", "2011-06-15", "GetCallerIdentity", nil, nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for path, want := range map[string]os.FileMode{credentials: 0o600, filepath.Dir(credentials): 0o700 | os.ModeDir} {
+		if info, err := os.Lstat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v; want %v", path, info.Mode(), err, want)
+		}
+	}
+}
+
 func TestTheTourHolds(t *testing.T) {
 	tour := &tour{dir: t.TempDir(), narrate: func(c claim) {
 		if !c.Holds {

@@ -147,19 +147,33 @@ func names(f ini) []string {
 	return out
 }
 
+// checkNewProfile says whether addProfile could add a profile: before what is
+// to be kept there is made, since that may not come twice.
+func checkNewProfile(name, credentialsFile, configFile string) error {
+	if name == "" || strings.ContainsAny(name, "[]\n=#;") {
+		return usageError{fmt.Errorf("%q is no name for a profile", name)}
+	}
+	for _, path := range []string{credentialsFile, configFile} {
+		have, err := readINI(path)
+		if err != nil {
+			return err
+		}
+		if _, taken := have[name]; taken {
+			return fmt.Errorf("%s has a profile %q already; choose another name with --profile", path, name)
+		}
+		if err := appendPrivate(path, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // addProfile appends a new profile to a pair of AWS files, which it makes
 // readable by their owner alone. A profile that is there already is never
 // overwritten: its credentials could be the only copy.
 func addProfile(p profile, credentialsFile, configFile string) error {
-	if p.Name == "" || strings.ContainsAny(p.Name, "[]\n=#;") {
-		return fmt.Errorf("%q is no name for a profile", p.Name)
-	}
-	have, err := readINI(credentialsFile)
-	if err != nil {
+	if err := checkNewProfile(p.Name, credentialsFile, configFile); err != nil {
 		return err
-	}
-	if _, taken := have[p.Name]; taken {
-		return fmt.Errorf("%s has a profile %q already; choose another name with --profile", credentialsFile, p.Name)
 	}
 	section := p.Name
 	if section != "default" {
@@ -173,22 +187,34 @@ func addProfile(p profile, credentialsFile, configFile string) error {
 	return appendPrivate(credentialsFile, []byte(secrets))
 }
 
-// appendPrivate appends to a file that only its owner may read.
-func appendPrivate(path string, b []byte) error {
+// appendPrivate appends lines to a file that only its owner may read.
+func appendPrivate(path string, b []byte) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Chmod(0o600); err != nil { // it may have been there
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	var last [1]byte
+	if n := info.Size(); n > 0 && len(b) > 0 {
+		if _, err := f.ReadAt(last[:], n-1); err != nil {
+			return err
+		}
+		if last[0] != '\n' { // else our first line would become the end of its last
+			b = append([]byte("\n"), b...)
+		}
+	}
 	if _, err := f.Write(b); err != nil {
-		f.Close()
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	return f.Sync()
 }
