@@ -116,6 +116,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.requests.Done()
 	x := g.accept(w, r)
 	defer x.cancel()
+	defer x.release()
 	err := x.pass()
 	x.settle(err)
 	if x.recorded() {
