@@ -80,7 +80,7 @@ func (d *Daemon) openLog(ctx context.Context) error {
 	d.log, err = log.Open(ctx, log.Config{
 		Dir: filepath.Join(d.cfg.DataDir, "log"), Domain: auditDomain, Clock: clock.System,
 		Signer: signer{d.hsm.Client(), key.EKT}, Ed25519: key.Ed25519, MLDSA44: key.MLDSA44,
-		Keys: auditKeys{d.hsm.Client()},
+		Keys: auditKeys{d.hsm.Client()}, Check: d.checking,
 	})
 	return err
 }

@@ -45,7 +45,7 @@ func Check(ctx context.Context, cfg Config) (report CheckReport, err error) {
 	if _, err := os.Stat(filepath.Join(cfg.DataDir, "state")); err != nil {
 		return report, fmt.Errorf("daemon: %s holds no plane: %w", cfg.DataDir, err)
 	}
-	d := &Daemon{cfg: cfg, fatal: make(chan error, 1)}
+	d := &Daemon{cfg: cfg, fatal: make(chan error, 1), checking: true}
 	_, d.cancel = context.WithCancel(ctx)
 	defer func() { err = errors.Join(err, d.stop(context.WithoutCancel(ctx))) }()
 	for _, step := range []func(context.Context) error{d.openData, d.openState, d.openLog, d.openDomains} {

@@ -72,9 +72,10 @@ func loopback(host string) bool {
 
 // A Daemon is a running plane.
 type Daemon struct {
-	cfg     Config
-	started time.Time
-	first   bool
+	cfg      Config
+	started  time.Time
+	first    bool
+	checking bool // Check: read everything, serve nothing
 
 	lock      *os.File
 	hsm       *hsm.Process

@@ -159,6 +159,7 @@ header x-leadglass-audit-receipt, one a line) must be honoured.`,
 	f := c.Flags()
 	f.StringVar(&o.key, "key", "", "the account's key file (default: "+keyFile+" of the export)")
 	f.StringVar(&o.pins, "log-keys", "", "the log's keys as they were at enrolment")
+	f.DurationVar(&o.maxGap, "max-gap", 0, "longest silence of the log (default 2h; a plane that was stopped for longer leaves one; negative: any)")
 	f.StringSliceVar(&o.receipts, "receipts", nil, "files of receipts that must be honoured")
 	f.BoolVar(&events, "events", false, "print every event, one JSON object a line, before the verdict")
 	out.flag(c)

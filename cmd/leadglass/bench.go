@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -24,6 +28,8 @@ type measured struct {
 	P50         float64 `json:"p50Milliseconds"`
 	P99         float64 `json:"p99Milliseconds"`
 	Max         float64 `json:"maxMilliseconds"`
+	PlaneCPU    float64 `json:"planeCPUMicroseconds,omitempty"` // of all processes of the plane, for one request
+	ClientCPU   float64 `json:"clientCPUMicroseconds"`          // of the callers, for one request
 }
 
 func benchCommand() *cobra.Command {
@@ -46,6 +52,7 @@ system under it decides what a durable write costs: TMPDIR chooses it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			var p profile
+			b := &bench{}
 			var result struct {
 				StartMilliseconds float64    `json:"startMilliseconds,omitempty"` // from exec to the first answer, on an existing data folder
 				IdleRSS           float64    `json:"idleRSSMiB,omitempty"`        // of all processes, shared pages counted in each
@@ -73,6 +80,7 @@ system under it decides what a durable write costs: TMPDIR chooses it.`,
 					return err
 				}
 				defer plane.stop()
+				b.pids = append(children(plane.pid()), plane.pid())
 				credentials, config := clientFiles(dir)
 				if p, err = readProfile("customer", credentials, config); err != nil {
 					return err
@@ -84,7 +92,7 @@ system under it decides what a durable write costs: TMPDIR chooses it.`,
 				time.Sleep(2 * time.Second) // what the start needed is given back
 				result.IdleRSS, result.IdlePSS = plane.memory()
 			}
-			b := &bench{client: newClient(p), connections: connections, duration: duration, warmUp: warmUp}
+			b.client, b.connections, b.duration, b.warmUp = newClient(p), connections, duration, warmUp
 			var err error
 			if result.Operations, err = b.run(ctx, only); err != nil {
 				return err
@@ -95,9 +103,9 @@ system under it decides what a durable write costs: TMPDIR chooses it.`,
 						result.StartMilliseconds, result.IdleRSS, result.IdlePSS)
 				}
 				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-				fmt.Fprintln(t, "operation\tconnections\trequests\terrors\tper second\tp50 ms\tp99 ms\tmax ms\t")
+				fmt.Fprintln(t, "operation\tconnections\trequests\terrors\tper second\tp50 ms\tp99 ms\tmax ms\tplane CPU µs\tclient CPU µs\t")
 				for _, r := range result.Operations {
-					fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.0f\t%.2f\t%.2f\t%.2f\t\n", r.Operation, r.Connections, r.Requests, r.Errors, r.PerSecond, r.P50, r.P99, r.Max)
+					fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.0f\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\t\n", r.Operation, r.Connections, r.Requests, r.Errors, r.PerSecond, r.P50, r.P99, r.Max, r.PlaneCPU, r.ClientCPU)
 				}
 				t.Flush()
 			})
@@ -118,6 +126,28 @@ type bench struct {
 	*client
 	connections      int
 	duration, warmUp time.Duration
+	pids             []int // of the plane, when it is ours
+}
+
+// cpu is what the plane's processes and this one have used so far. The
+// kernel's tables have it in hundredths of a second.
+func (b *bench) cpu() (plane, client time.Duration) {
+	for _, pid := range b.pids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		for _, ticks := range f[11:13] { // utime, stime
+			n, _ := strconv.Atoi(ticks)
+			plane += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) == nil {
+		client = time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return plane, client
 }
 
 // work is one operation: request makes the body of one call.
@@ -169,6 +199,7 @@ func (b *bench) measure(ctx context.Context, w work) (measured, error) {
 	type share struct {
 		times  []time.Duration
 		errors int
+		calls  int // those of the warm-up too
 		first  error
 	}
 	shares := make([]share, b.connections)
@@ -190,6 +221,7 @@ func (b *bench) measure(ctx context.Context, w work) (measured, error) {
 					return
 				}
 				err := caller.call(began)
+				s.calls++
 				if began.Before(start) {
 					if err != nil && s.first == nil {
 						s.first = err
@@ -207,18 +239,27 @@ func (b *bench) measure(ctx context.Context, w work) (measured, error) {
 			}
 		})
 	}
+	// The warm-up costs as much as what is measured, so both count here.
+	plane, client := b.cpu()
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return measured{}, err
 	}
+	planeAfter, clientAfter := b.cpu()
 	r := measured{Operation: w.name, Connections: b.connections}
 	var times []time.Duration
+	all := 0
 	for i := range shares {
 		times = append(times, shares[i].times...)
 		r.Errors += shares[i].errors
+		all += shares[i].calls
 		if shares[i].first != nil {
 			return r, shares[i].first
 		}
+	}
+	if all > 0 {
+		r.PlaneCPU = float64((planeAfter - plane).Microseconds()) / float64(all)
+		r.ClientCPU = float64((clientAfter - client).Microseconds()) / float64(all)
 	}
 	if len(times) == 0 {
 		return r, errors.New("no call was answered")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -48,7 +49,7 @@ func sharedPlane(t *testing.T) *plane {
 		if shared.dir, shared.err = os.MkdirTemp("", "leadglass-test-"); shared.err != nil {
 			return
 		}
-		shared.plane, shared.err = startPlane(context.Background(), filepath.Join(shared.dir, "data"))
+		shared.plane, shared.err = start(filepath.Join(shared.dir, "data"))
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -56,10 +57,20 @@ func sharedPlane(t *testing.T) *plane {
 	return shared.plane
 }
 
+// start starts a plane; outside CI also on a machine that cannot lock the
+// boundaries down.
+func start(data string, flags ...string) (*plane, error) {
+	p, err := startPlane(context.Background(), data, flags...)
+	if err != nil && os.Getenv("LEADGLASS_CI") == "" && strings.Contains(err.Error(), "--insecure-no-lockdown") {
+		return startPlane(context.Background(), data, append(flags, "--insecure-no-lockdown")...)
+	}
+	return p, err
+}
+
 // newPlane is a plane of the test's own.
 func newPlane(t *testing.T, data string, flags ...string) *plane {
 	t.Helper()
-	p, err := startPlane(context.Background(), data, flags...)
+	p, err := start(data, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}

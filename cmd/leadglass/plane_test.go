@@ -77,7 +77,7 @@ func TestKillingThePlaneLosesNothingThatWasAnswered(t *testing.T) {
 		rounds = 1
 	}
 	for round := range rounds {
-		p, err := startPlane(t.Context(), data)
+		p, err := start(data)
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -178,7 +178,7 @@ func TestAFirstStartThatFailsAgainAndAgainIsMadeUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if p, err := startPlane(t.Context(), data); err == nil {
+		if p, err := start(data); err == nil {
 			p.stop()
 			t.Fatal("the plane starts without its client files")
 		}

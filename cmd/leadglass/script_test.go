@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -35,7 +34,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// plane DIR starts a plane and sets ENDPOINT.
 			"plane": func(ts *testscript.TestScript, _ bool, args []string) {
-				p, err := startPlane(context.Background(), args[0])
+				p, err := start(args[0])
 				ts.Check(err)
 				planes[ts] = p
 				ts.Setenv("ENDPOINT", p.url)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/leadglass/leadglass/evidence/record"
 	"github.com/leadglass/leadglass/evidence/tree"
@@ -23,6 +24,7 @@ type verifyOptions struct {
 	key      string // file; empty: in the export
 	pins     string // file written at enrolment; empty: none
 	receipts []string
+	maxGap   time.Duration            // longest silence; zero: 2 h, negative: any
 	each     func(event []byte) error // called for every event; may be nil
 }
 
@@ -56,7 +58,7 @@ func verifyLog(dir string, o verifyOptions) (logReport, error) {
 			return logReport{}, err
 		}
 	}
-	opt := verify.Options{}
+	opt := verify.Options{MaxGap: o.maxGap}
 	for _, name := range o.receipts {
 		rs, err := readReceipts(name)
 		if err != nil {

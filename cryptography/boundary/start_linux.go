@@ -232,7 +232,14 @@ func (c *Child) spawn(cfg *Config, files []*os.File) error {
 			}
 		}
 		if err != nil {
-			started <- fmt.Errorf("%w: %w (are user namespaces forbidden here?)", ErrStart, err)
+			// EPERM or EACCES where the administrator forbids them, ENOSPC where
+			// their number is limited to none.
+			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSPC) {
+				err = fmt.Errorf("%w (missing: namespaces, which are forbidden here: %w)", ErrNotLocked, err)
+			} else {
+				err = fmt.Errorf("%w: %w", ErrStart, err)
+			}
+			started <- err
 			return
 		}
 		// The locked memory of the child is more than an ordinary limit allows,
@@ -292,7 +299,10 @@ func (c *Child) handshake(cfg *Config) error {
 		return fmt.Errorf("%w: %s: %w", ErrStart, cfg.Name, err)
 	}
 	<-c.done
-	return fmt.Errorf("%w: %s ended: %w", ErrStart, cfg.Name, errors.Join(c.err))
+	if c.err == nil {
+		return fmt.Errorf("%w: %s ended before it was ready", ErrStart, cfg.Name)
+	}
+	return fmt.Errorf("%w: %s ended: %w", ErrStart, cfg.Name, c.err)
 }
 
 // lineWriter hands whole lines on; os/exec writes to it from one goroutine.

@@ -54,3 +54,23 @@ func BenchmarkOneCaller(b *testing.B) {
 		}
 	}
 }
+
+// Target: 8,000 signatures/s; the audit log needs one for each batch.
+func BenchmarkSignLog(b *testing.B) {
+	c := isolated(b, b.TempDir())
+	ekt, _, _, err := c.GenerateLogKey(b.Context(), "example.org")
+	if err != nil {
+		b.Fatal(err)
+	}
+	receipt := append([]byte("leadglass/receipt/v1\x00"), make([]byte, 52)...)
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := c.SignLog(b.Context(), ekt, hsm.LogEd25519, receipt); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+}

@@ -98,6 +98,58 @@ func TestAnAppendThatTakesTooLongFails(t *testing.T) {
 	}
 }
 
+// A hangingSigner answers only when its context ends.
+type hangingSigner struct {
+	log.Signer
+	hang chan struct{}
+}
+
+func (s *hangingSigner) Sign(ctx context.Context, alg log.Alg, m []byte) ([]byte, error) {
+	select {
+	case <-s.hang:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	default:
+		return s.Signer.Sign(ctx, alg, m)
+	}
+}
+
+func TestAHangingSignerDoesNotKeepTheLogFromClosing(t *testing.T) {
+	c := clock.NewFake(time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC))
+	signer := &hangingSigner{logtest.NewKeys(t), make(chan struct{})}
+	cfg := logtest.Config(t, t.TempDir(), c)
+	cfg.Signer = signer
+	l, err := log.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.CreateAccount(t.Context(), alice); err != nil {
+		t.Fatal(err)
+	}
+	close(signer.hang)
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := l.Append(t.Context(), logtest.Event(alice, c.Now()))
+		waiting <- err
+	}()
+	closed := make(chan error, 1)
+	go func() { closed <- l.Close() }()
+	for {
+		select {
+		case err := <-closed:
+			if err != nil {
+				t.Error(err)
+			}
+			if err := <-waiting; err == nil {
+				t.Error("an event is acknowledged without a signature")
+			}
+			return
+		case <-time.After(5 * time.Millisecond):
+			c.Advance(time.Second)
+		}
+	}
+}
+
 func TestRefusedEventsSayWhy(t *testing.T) {
 	l := logtest.Open(t, logtest.Config(t, t.TempDir(), clock.System), alice)
 	change := func(f func(*log.Event)) log.Event {

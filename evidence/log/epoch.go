@@ -343,7 +343,7 @@ func eachChange(path string, off, end int64, f func(epoch uint64, label tree.Has
 	for {
 		n, err := io.ReadFull(in, buf)
 		for b := buf[:n]; len(b) >= changeEntry; b = b[changeEntry:] {
-			if !f(u64(b), tree.Hash(b[8:]), u64(b[40:]), tree.Hash(b[48:])) {
+			if !f(binary.BigEndian.Uint64(b), tree.Hash(b[8:]), binary.BigEndian.Uint64(b[40:]), tree.Hash(b[48:])) {
 				return nil
 			}
 		}

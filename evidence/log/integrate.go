@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/leadglass/leadglass/evidence/record"
 	"github.com/leadglass/leadglass/evidence/tree"
@@ -27,6 +28,14 @@ const (
 // maxWaiting is how many durable events may wait for integration before the
 // sequencer has to wait too: about 7 MB.
 const maxWaiting = 32 << 10
+
+// Durable events wait a little for others, so that the derived files are
+// written once for many batches: opening and writing them cost more than the
+// batches themselves. Whoever reads asks the integrator first and does not wait.
+const (
+	gather      = 20 * time.Millisecond
+	manyWaiting = 4 << 10
+)
 
 // An item is one durable event on its way into the derived files.
 type item struct {
@@ -50,14 +59,15 @@ type task struct {
 type tasks struct {
 	mu     sync.Mutex
 	cond   sync.Cond
-	list   []task // guarded by mu
-	events int    // guarded by mu
-	closed bool   // guarded by mu
-	wake   chan struct{}
+	list   []task        // guarded by mu
+	events int           // guarded by mu
+	closed bool          // guarded by mu
+	wake   chan struct{} // something waits
+	urgent chan struct{} // and not to be let wait: somebody asked for it, or it is much
 }
 
 func newTasks() *tasks {
-	t := &tasks{wake: make(chan struct{}, 1)}
+	t := &tasks{wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1)}
 	t.cond.L = &t.mu
 	return t
 }
@@ -72,15 +82,22 @@ func (t *tasks) push(k task) bool {
 		t.mu.Unlock()
 		return false
 	}
+	first := len(t.list) == 0
 	t.list, t.events = append(t.list, k), t.events+len(k.items)
+	urgent := k.do != nil || t.events >= manyWaiting
 	t.mu.Unlock()
-	t.signal()
+	if first {
+		signal(t.wake)
+	}
+	if urgent {
+		signal(t.urgent)
+	}
 	return true
 }
 
-func (t *tasks) signal() {
+func signal(c chan struct{}) {
 	select {
-	case t.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -99,7 +116,8 @@ func (t *tasks) close() {
 	t.closed = true
 	t.cond.Broadcast()
 	t.mu.Unlock()
-	t.signal()
+	signal(t.wake)
+	signal(t.urgent)
 }
 
 // integrate is the integrator's goroutine. It alone owns the trees and the
@@ -110,6 +128,11 @@ func (l *Log) integrate() {
 	for {
 		select {
 		case <-l.work.wake:
+			select {
+			case <-l.work.urgent:
+			case <-l.cfg.Clock.After(gather):
+			}
+		case <-l.work.urgent:
 		case <-tick:
 			tick = l.cfg.Clock.After(l.cfg.EpochInterval)
 			l.check(l.periodic())

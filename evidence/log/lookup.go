@@ -147,7 +147,7 @@ func (s *scan) match(leaf *record.Leaf, index uint64, at place, earliest time.Ti
 		return none, false, fmt.Errorf("log: lookup: event %d: %w", index, err)
 	}
 	if r.Category() != record.CategoryManagement || r.EventTime.Before(earliest.Truncate(time.Second)) ||
-		!q.End.IsZero() && r.EventTime.After(q.End) || !Matches(r, q.Attribute, q.Value) {
+		!q.End.IsZero() && r.EventTime.After(q.End) || !matches(r, q.Attribute, q.Value) {
 		return none, false, nil
 	}
 	return Found{index, leaf.When(), json, r}, true, nil
@@ -166,9 +166,9 @@ func mayContain(json []byte, q *Query) bool {
 	return bytes.Contains(json, []byte(q.Value))
 }
 
-// Matches says whether a record has an attribute's value. A resource's name is
+// matches says whether a record has an attribute's value. A resource's name is
 // its ARN or the last part of it, as users type either.
-func Matches(r *record.Record, attribute, value string) bool {
+func matches(r *record.Record, attribute, value string) bool {
 	switch attribute {
 	case "":
 		return true

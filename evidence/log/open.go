@@ -3,7 +3,6 @@ package log
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -64,6 +63,9 @@ type Log struct {
 	err    error // guarded by fmu
 	failed chan struct{}
 }
+
+// closeTimeout is how long Close waits for the signer.
+const closeTimeout = 5 * time.Second
 
 // valid reports everything that is wrong with a Config and fills in defaults.
 func (c *Config) valid() error {
@@ -245,19 +247,14 @@ func (l *Log) Close() error {
 	case l.wake <- struct{}{}:
 	default:
 	}
-	l.running.Wait()
-	l.savers.Wait()
-	err := l.Err()
-	if err == nil {
-		// The integrator has ended, its state is ours now. A signer that is gone
-		// already only delays the checkpoint to the next start.
-		err = l.publish()
-		if errors.Is(err, ErrUnavailable) {
-			err = nil
-		}
-		if err == nil {
-			err = l.save(l.snapshot())
-		}
+	ended := make(chan error, 1)
+	go func() { ended <- l.finish() }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-l.cfg.Clock.After(closeTimeout):
+		l.cancel() // a signer that hangs must not keep the process from ending
+		err = <-ended
 	}
 	l.cancel()
 	if cerr := l.wal.file.Close(); err == nil && cerr != nil {
@@ -265,6 +262,21 @@ func (l *Log) Close() error {
 	}
 	l.lock.Close()
 	return err
+}
+
+// finish waits for the goroutines and leaves everything durable.
+func (l *Log) finish() error {
+	l.running.Wait()
+	l.savers.Wait()
+	if err := l.Err(); err != nil {
+		return err
+	}
+	// The integrator has ended, its state is ours now. A signer that is gone
+	// already only delays the checkpoint to the next start.
+	if err := l.publish(); err != nil && !errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return l.save(l.snapshot())
 }
 
 // fail stops the log for good.
@@ -337,5 +349,3 @@ func (l *Log) Checkpoint() []byte {
 	}
 	return nil
 }
-
-func u64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }

@@ -84,7 +84,11 @@ func isolated(t testing.TB, dir string) *authority.Process {
 // real one.
 func inProcess(t testing.TB, dir string, now func() time.Time) *authority.Client {
 	t.Helper()
-	h := startHSM(t, dir+"/hsm")
+	return serveInProcess(t, startHSM(t, dir+"/hsm"), dir, now)
+}
+
+func serveInProcess(t testing.TB, h *hsm.Process, dir string, now func() time.Time) *authority.Client {
+	t.Helper()
 	state, err := boundary.OpenDir(dir + "/authority")
 	if err != nil {
 		t.Fatal(err)

@@ -70,6 +70,8 @@ type server struct {
 	slow chan struct{}
 	busy sync.WaitGroup
 
+	results sync.Pool // of *[MaxResult]byte, for slow operations; wiped
+
 	sessions []*session // owned by the reading goroutine
 	window   window     // owned by the reading goroutine
 
@@ -216,9 +218,15 @@ func (s *server) answerSlow(sess *session, counter uint64, body []byte) {
 	if err := r.parse(body); err != nil {
 		return // cannot happen: the same bytes parsed before
 	}
-	result := make([]byte, 0, MaxResult)
-	result, status := s.cfg.Handler.Handle(&r, result)
-	defer secret.Wipe(result)
+	buf, _ := s.results.Get().(*[MaxResult]byte)
+	if buf == nil {
+		buf = new([MaxResult]byte)
+	}
+	result, status := s.cfg.Handler.Handle(&r, buf[:0])
+	defer func() {
+		secret.Wipe(result) // no more than this was written
+		s.results.Put(buf)
+	}()
 	if s.answer(sess, counter, func(b []byte) ([]byte, uint64) { return append(b, result...), status }) == nil {
 		_ = s.flush() // the reading goroutine sees s.err
 	}

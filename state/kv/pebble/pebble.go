@@ -274,6 +274,9 @@ func readError(what string, err error) error {
 	return fmt.Errorf("pebble: %s: %w: %w", what, kv.ErrUnavailable, err)
 }
 
+// closeFlush is how long Close lets Pebble write its tables.
+const closeFlush = 10 * time.Second
+
 // Close ends the store. A failed store keeps its files as they are.
 func (s *Store) Close() error {
 	if s.isFailed.Load() {
@@ -292,9 +295,17 @@ func (s *Store) Close() error {
 	<-s.done
 	s.feed.Close()
 	s.pins.close()
-	// What is in tables need not be read back from the log at the next start.
-	flushErr := s.db.Flush()
-	if err := errors.Join(flushErr, s.db.Close()); err != nil {
+	// What is in tables need not be read back from the log at the next start. It is durable in the log either way, so a
+	// flush that cannot be done (a full disk: Pebble tries for ever) must not keep the process from ending.
+	flushed, err := s.db.AsyncFlush()
+	if err == nil {
+		select {
+		case <-flushed:
+		case <-s.pins.clock.After(closeFlush):
+			return fmt.Errorf("pebble: close: the tables could not be written within %v; nothing is lost: %w", closeFlush, kv.ErrUnavailable)
+		}
+	}
+	if err := errors.Join(err, s.db.Close()); err != nil {
 		return fmt.Errorf("pebble: close: %w", err)
 	}
 	if s.isFailed.Load() {
