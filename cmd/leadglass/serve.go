@@ -138,7 +138,7 @@ func serve(ctx context.Context, out io.Writer, cfg daemon.Config) error {
 		fmt.Fprintf(out, `
 This was the first start. Two profiles are in %s:
   customer   an account of its own, with an administrator
-  operator   opens accounts and reads health, and can do nothing else
+  operator   opens accounts and reads health, and reaches nothing of a customer's
 
 Next, in another shell:
   eval "$(leadglass env --data %s --profile customer)"
