@@ -180,3 +180,13 @@ func TestTheBoundariesLinkNoWayOut(t *testing.T) {
 		}
 	}
 }
+
+// The packages that serve the boundaries' cores to tests (hsmtest, logtest and
+// their like) use known keys or no boundary at all.
+func TestTheProgramLinksNoTestCode(t *testing.T) {
+	for _, dep := range goList(t, "-deps", "./cmd/...") {
+		if dep == "testing" || strings.HasPrefix(dep, module) && strings.HasSuffix(dep, "test") {
+			t.Errorf("the program links %s", dep)
+		}
+	}
+}

@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/cryptography/secret"
 	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/identity/sigv4"
@@ -35,20 +37,46 @@ type exchange struct {
 	in, out any
 	valid   bool // in was decoded and has the right shape
 	asks    []operation.Ask
-	common  authz.Keys // condition keys of the call and the caller
 
 	// What the policy engine said of the ask that decided: the refused one, else the last.
 	decision authz.Decision
 	decided  *operation.Ask
-	trace    authz.Trace
+
+	*scratch
 
 	fault   *wire.Fault // nil: success
 	receipt string
 }
 
+// A scratch is the memory that one request after the other uses. Nothing of it
+// outlives the exchange; the answer, which may hold a customer's plaintext, is
+// wiped.
+type scratch struct {
+	common authz.Keys  // condition keys of the call and the caller
+	trace  authz.Trace // of the ask that decided
+	json   []byte      // the audit record
+	answer []byte      // the encoded answer
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// release gives the scratch back. What one huge request grew is let go.
+func (x *exchange) release() {
+	s := x.scratch
+	x.scratch = nil
+	secret.Wipe(s.answer)
+	if cap(s.json) > 64<<10 || cap(s.answer) > 64<<10 {
+		return
+	}
+	s.common.Reset()
+	s.trace.Reset()
+	s.json, s.answer = s.json[:0], s.answer[:0]
+	scratches.Put(s)
+}
+
 // accept is stage 1: ids, deadline, where the call came from.
 func (g *Gate) accept(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{gate: g, w: w, r: r, call: &operation.Call{
+	x := &exchange{gate: g, w: w, r: r, scratch: scratches.Get().(*scratch), call: &operation.Call{
 		RequestID: id.UUID(), EventID: id.UUID(),
 		Time: g.Clock.Now(), Region: g.Region,
 		SourceIP: sourceIP(r), UserAgent: r.UserAgent(), Secure: r.TLS != nil,
@@ -65,6 +93,7 @@ func (x *exchange) end() {
 	if x.held > 0 {
 		x.gate.bodies.Add(-x.held)
 	}
+	x.release()
 }
 
 // sourceIP is the peer's address. Forwarding headers are not believed: there

@@ -58,11 +58,15 @@ func (x *exchange) event(r *record.Record, flags record.Flags) log.Event {
 	if r.Failed() {
 		flags |= record.Failure
 	}
+	// Both copies of an event may be in the buffer, one behind the other; the log keeps neither.
+	at := len(x.json)
+	x.json = r.AppendJSON(x.json)
+	json := x.json[at:len(x.json):len(x.json)]
 	kind := record.APIEvent
 	if x.op != nil && x.op.Operator {
 		kind = record.Operator
 	}
-	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: r.AppendJSON(nil)}
+	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: json}
 }
 
 // foreignOwners are the accounts, other than the caller's, whose resources a

@@ -16,15 +16,16 @@ func (x *exchange) write() {
 	var resp wire.Response
 	if x.fault == nil {
 		var err error
-		resp, err = wire.EncodeOutput(x.op.Info, x.protocol, x.call.RequestID, x.out, nil)
+		resp, err = wire.EncodeOutput(x.op.Info, x.protocol, x.call.RequestID, x.out, x.answer[:0])
 		if err != nil {
 			x.gate.Logger.Error("cannot encode", "request", x.call.RequestID, "operation", x.name(), "error", err)
 			x.fault = x.commonFault(wire.Internal, "")
 		}
 	}
 	if x.fault != nil {
-		resp = wire.EncodeError(x.service, x.protocol, x.call.RequestID, x.fault, nil)
+		resp = wire.EncodeError(x.service, x.protocol, x.call.RequestID, x.fault, x.answer[:0])
 	}
+	x.answer = resp.Body // wiped and used again once it is sent
 	if revealed := x.call.TakeRevealed(); len(revealed) > 0 {
 		if x.fault == nil {
 			x.writeRevealed(resp, revealed)

@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	mathrand "math/rand/v2"
 	"os"
@@ -23,20 +22,14 @@ import (
 
 	"github.com/leadglass/leadglass/cryptography/boundary"
 	"github.com/leadglass/leadglass/cryptography/hsm"
-	"github.com/leadglass/leadglass/cryptography/hsm/core"
+	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
 // TestMain makes the test binary its own child, as the real binary is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "hsm" {
-		if err := boundary.Run(role); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	hsmtest.Child(map[string]boundary.Role{"hsm": hsmtest.Role})
 	if len(os.Args) > 3 && os.Args[1] == "unmask" {
 		if err := unmask(os.Args[2], os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -47,90 +40,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func role(env *boundary.Env) error {
-	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Supervisor: env.Setup, Ready: env.Ready}
-	for _, l := range env.Links {
-		m.Links = append(m.Links, l)
-	}
-	if len(env.Files) > 0 {
-		m.SealKey = env.Files[0]
-	}
-	return m.Run()
-}
-
 // isolated starts a real child.
 func isolated(t testing.TB, dir string) *hsm.Client {
-	return process(t, hsm.Config{StateDir: dir}).Client()
-}
-
-func process(t testing.TB, cfg hsm.Config) *hsm.Process {
 	t.Helper()
-	cfg.Log = func(line string) { t.Log("child:", line) }
-	p, err := hsm.Start(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Stop)
-	return p
-}
-
-// inProcess serves the same core from a goroutine of this process.
-func inProcess(t testing.TB, dir string) *hsm.Client {
-	t.Helper()
-	state, err := boundary.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	memory, err := secret.NewArena(1 << 18)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spki, err := link.MarshalPublic(&key.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, theirs, err := boundary.SocketPair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	identity := make(chan []byte, 1)
-	ended := make(chan error, 1)
-	m := core.Main{
-		Store: state, Memory: memory, Now: time.Now, Supervisor: spki, Links: []io.ReadWriter{theirs},
-		Ready: func(id []byte) error { identity <- id; return nil },
-	}
-	go func() { ended <- m.Run() }()
-	var server *ecdsa.PublicKey
-	select {
-	case id := <-identity:
-		if server, err = link.ParsePublic(id); err != nil {
-			t.Fatal(err)
-		}
-	case err := <-ended:
-		t.Fatal(err)
-	}
-	l, err := link.Dial(context.Background(), ours, link.ClientConfig{Host: key, Server: server, Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = l.Close()
-		if err := <-ended; err != nil {
-			t.Errorf("the core ended with %v", err)
-		}
-		_ = theirs.Close()
-		_ = state.Close()
-	})
-	return hsm.NewClient(l)
+	return hsmtest.Start(t, hsm.Config{StateDir: dir}).Client()
 }
 
 // both runs one test against the two forms.
 func both(t *testing.T, test func(t *testing.T, c *hsm.Client)) {
-	t.Run("in process", func(t *testing.T) { test(t, inProcess(t, t.TempDir())) })
+	t.Run("in process", func(t *testing.T) { test(t, hsmtest.Open(t, t.TempDir())) })
 	t.Run("isolated", func(t *testing.T) { test(t, isolated(t, t.TempDir())) })
 }
 
@@ -348,7 +266,7 @@ func TestTheAuditKeyOpensOnlyItsAccountsDataKeys(t *testing.T) {
 
 func TestKeysSurviveTheProcess(t *testing.T) {
 	dir, sealKey := t.TempDir(), filepath.Join(t.TempDir(), "key")
-	p := process(t, hsm.Config{StateDir: dir, SealKeyFile: sealKey})
+	p := hsmtest.Start(t, hsm.Config{StateDir: dir, SealKeyFile: sealKey})
 	k := newKey(t, p.Client())
 	blob, err := p.Client().Encrypt(t.Context(), k.EKT, []byte("plain"), nil)
 	if err != nil {
@@ -364,7 +282,7 @@ func TestKeysSurviveTheProcess(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "seal.key")); err == nil {
 		t.Error("there is a seal key in the state directory")
 	}
-	p = process(t, hsm.Config{StateDir: dir, SealKeyFile: sealKey})
+	p = hsmtest.Start(t, hsm.Config{StateDir: dir, SealKeyFile: sealKey})
 	moved, err := p.Client().Rewrap(t.Context(), k.EKT)
 	if err != nil {
 		t.Fatal(err)
@@ -385,7 +303,7 @@ func TestKeysSurviveTheProcess(t *testing.T) {
 }
 
 func TestPlacingEndsWithReady(t *testing.T) {
-	p := process(t, hsm.Config{StateDir: t.TempDir()})
+	p := hsmtest.Start(t, hsm.Config{StateDir: t.TempDir()})
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -1,15 +1,10 @@
 package authority_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
-	"os"
 	"testing"
 	"time"
 
@@ -18,66 +13,21 @@ import (
 	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/cryptography/boundary"
 	"github.com/leadglass/leadglass/cryptography/hsm"
-	hsmcore "github.com/leadglass/leadglass/cryptography/hsm/core"
+	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/secret"
 	"github.com/leadglass/leadglass/identity/authority"
+	"github.com/leadglass/leadglass/identity/authority/authoritytest"
 	"github.com/leadglass/leadglass/identity/authority/core"
 	"github.com/leadglass/leadglass/identity/authority/message"
 )
 
 // TestMain makes the test binary its own child, as the real binary is.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		roles := map[string]boundary.Role{"hsm": hsmRole, "authority": authorityRole}
-		if role, ok := roles[os.Args[1]]; ok {
-			if err := boundary.Run(role); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
-			}
-			os.Exit(0)
-		}
-	}
-	os.Exit(m.Run())
-}
-
-func hsmRole(env *boundary.Env) error {
-	m := hsmcore.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Supervisor: env.Setup, Ready: env.Ready}
-	for _, l := range env.Links {
-		m.Links = append(m.Links, l)
-	}
-	return m.Run()
-}
-
-func authorityRole(env *boundary.Env) error {
-	m := core.Main{
-		Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup,
-		FrontLink: env.Links[0], HSMLink: env.Files[0], Ready: env.Ready,
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { authoritytest.Main(m) }
 
 func startHSM(t testing.TB, dir string) *hsm.Process {
 	t.Helper()
-	p, err := hsm.Start(t.Context(), hsm.Config{StateDir: dir, Log: func(line string) { t.Log("hsm:", line) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Stop)
-	return p
-}
-
-// isolated starts a real HSM and a real authority.
-func isolated(t testing.TB, dir string) *authority.Process {
-	t.Helper()
-	p, err := authority.Start(t.Context(), authority.Config{
-		StateDir: dir + "/authority", HSM: startHSM(t, dir+"/hsm"), Log: func(line string) { t.Log("authority:", line) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Stop)
-	return p
+	return hsmtest.Start(t, hsm.Config{StateDir: dir})
 }
 
 // inProcess serves the same core from a goroutine, with a clock of the test; the HSM is a
@@ -97,14 +47,7 @@ func serveInProcess(t testing.TB, h *hsm.Process, dir string, now func() time.Ti
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spki, err := link.MarshalPublic(&key.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, spki := hsmtest.NewHost(t)
 	ours, theirs, err := boundary.SocketPair()
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +95,7 @@ func serveInProcess(t testing.TB, h *hsm.Process, dir string, now func() time.Ti
 // both runs one test against the two forms.
 func both(t *testing.T, test func(t *testing.T, c *authority.Client)) {
 	t.Run("in process", func(t *testing.T) { test(t, inProcess(t, t.TempDir(), time.Now)) })
-	t.Run("isolated", func(t *testing.T) { test(t, isolated(t, t.TempDir()).Client()) })
+	t.Run("isolated", func(t *testing.T) { test(t, authoritytest.Start(t, t.TempDir()).Client()) })
 }
 
 const account = "111122223333"

@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/leadglass/leadglass/identity/authority"
+	"github.com/leadglass/leadglass/identity/authority/authoritytest"
 )
 
 // Target: 40,000 calls/s on two cores, both processes included; 64 callers
 // over the one connection of an isolated authority.
 func BenchmarkWitness(b *testing.B) {
-	c := isolated(b, b.TempDir()).Client()
+	c := authoritytest.Start(b, b.TempDir()).Client()
 	akid, sealed, sec := newKey(b, c)
 	sessionID, sessionSecret, token, err := c.IssueSession(b.Context(), claimsFor(time.Hour))
 	if err != nil {
@@ -36,7 +37,7 @@ func BenchmarkWitness(b *testing.B) {
 
 // Target: 2 ms, most of it compression.
 func BenchmarkIssueSession(b *testing.B) {
-	c := isolated(b, b.TempDir()).Client()
+	c := authoritytest.Start(b, b.TempDir()).Client()
 	for b.Loop() {
 		_, s, _, err := c.IssueSession(b.Context(), claimsFor(time.Hour))
 		if err != nil {

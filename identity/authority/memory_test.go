@@ -1,7 +1,6 @@
 package authority_test
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"runtime"
@@ -10,80 +9,26 @@ import (
 	"time"
 
 	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 	"github.com/leadglass/leadglass/cryptography/secret"
 	"github.com/leadglass/leadglass/identity/authority"
+	"github.com/leadglass/leadglass/identity/authority/authoritytest"
 )
-
-// mask hides what is searched for, so that the search does not find itself.
-const mask = 0x55
 
 func masked(s *secret.Bytes) (out []byte) {
 	_ = s.Use(func(b []byte) error {
 		for _, c := range b {
-			out = append(out, c^mask)
+			out = append(out, c^hsmtest.Mask)
 		}
 		return nil
 	})
 	return out
 }
 
-// contains is bytes.Contains for a masked needle. It looks for the first byte
-// and compares from there, which is fast enough for the whole of a process.
-func contains(b, needle []byte) bool {
-	for {
-		i := bytes.IndexByte(b, needle[0]^mask)
-		if i < 0 || len(b)-i < len(needle) {
-			return false
-		}
-		same := 0
-		for same < len(needle) && b[i+same]^mask == needle[same] {
-			same++
-		}
-		if same == len(needle) {
-			return true
-		}
-		b = b[i+1:]
-	}
-}
-
-// holds searches the readable memory of a process for a masked needle.
-func holds(t *testing.T, pid int, needle []byte) bool {
-	t.Helper()
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	if err != nil {
-		t.Skipf("may not read the process's memory: %v", err) // not root
-	}
-	defer mem.Close()
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	buf, read := make([]byte, 1<<20), 0
-	defer clear(buf) // what is found must not be found again
-	for line := range strings.Lines(string(maps)) {
-		var from, to int64
-		var mode string
-		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); n != 3 || mode[0] != 'r' || strings.Contains(line, "[v") {
-			continue
-		}
-		for at := from; at < to; at += int64(len(buf)) - 64 { // overlapping
-			n, _ := mem.ReadAt(buf[:min(int64(len(buf)), to-at)], at)
-			read += n
-			if contains(buf[:n], needle) {
-				return true
-			}
-		}
-	}
-	if read < 1<<20 {
-		t.Errorf("only %d bytes could be read: the search says nothing", read)
-	}
-	return false
-}
-
 // The secret of an access key exists in the front only inside the secret.Bytes
 // that it is handed on in, and in the authority not at all once answered.
 func TestASecretLeavesNoTraceInEitherProcess(t *testing.T) {
-	p := isolated(t, t.TempDir())
+	p := authoritytest.Start(t, t.TempDir())
 	c := p.Client()
 	for name, issue := range map[string]func() *secret.Bytes{
 		"a long-term secret": func() *secret.Bytes {
@@ -111,15 +56,15 @@ func TestASecretLeavesNoTraceInEitherProcess(t *testing.T) {
 			if len(needle) != 40 {
 				t.Fatalf("a secret of %d characters", len(needle))
 			}
-			if !holds(t, os.Getpid(), needle) {
+			if !hsmtest.Holds(t, os.Getpid(), needle) {
 				t.Error("the search does not find what is there")
 			}
 			runtime.KeepAlive(s)
 			s.Destroy()
-			if holds(t, os.Getpid(), needle) {
+			if hsmtest.Holds(t, os.Getpid(), needle) {
 				t.Error("it stayed in the front")
 			}
-			if holds(t, p.PID(), needle) {
+			if hsmtest.Holds(t, p.PID(), needle) {
 				t.Error("it stayed in the authority")
 			}
 		})

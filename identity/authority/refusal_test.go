@@ -15,6 +15,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/identity/authority"
+	"github.com/leadglass/leadglass/identity/authority/authoritytest"
 	"github.com/leadglass/leadglass/identity/sigv4"
 )
 
@@ -126,7 +127,7 @@ func TestATokenIsBoundToItsAccessKeyAndUnchanged(t *testing.T) {
 }
 
 func TestClaimsThatMayNotBeIssued(t *testing.T) {
-	c := isolated(t, t.TempDir()).Client()
+	c := authoritytest.Start(t, t.TempDir()).Client()
 	for name, change := range map[string]func(*authority.Claims){
 		"no type":      func(c *authority.Claims) { c.Type = "" },
 		"no account":   func(c *authority.Claims) { c.Account = "" },

@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/base/id"
-	"github.com/leadglass/leadglass/cryptography/boundary"
-	"github.com/leadglass/leadglass/cryptography/hsm"
-	hsmcore "github.com/leadglass/leadglass/cryptography/hsm/core"
-	"github.com/leadglass/leadglass/identity/authority"
-	"github.com/leadglass/leadglass/identity/authority/core"
+	"github.com/leadglass/leadglass/identity/authority/authoritytest"
 	"github.com/leadglass/leadglass/identity/directory"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/identity/sigv4"
@@ -23,49 +18,16 @@ import (
 )
 
 // TestMain makes the test binary its own child, as the real binary is.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		roles := map[string]boundary.Role{"hsm": hsmRole, "authority": authorityRole}
-		if role, ok := roles[os.Args[1]]; ok {
-			if err := boundary.Run(role); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
-			}
-			os.Exit(0)
-		}
-	}
-	os.Exit(m.Run())
-}
-
-func hsmRole(env *boundary.Env) error {
-	m := hsmcore.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Supervisor: env.Setup, Ready: env.Ready}
-	for _, l := range env.Links {
-		m.Links = append(m.Links, l)
-	}
-	return m.Run()
-}
-
-func authorityRole(env *boundary.Env) error {
-	m := core.Main{
-		Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup,
-		FrontLink: env.Links[0], HSMLink: env.Files[0], Ready: env.Ready,
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { authoritytest.Main(m) }
 
 // realWorld is newWorld with a real HSM and a real authority, in processes of their own.
 func realWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t}
-	dir := t.TempDir()
-	h, err := hsm.Start(t.Context(), hsm.Config{StateDir: dir + "/hsm", Log: func(line string) { t.Log("hsm:", line) }})
-	w.must(err)
-	t.Cleanup(h.Stop)
-	a, err := authority.Start(t.Context(), authority.Config{StateDir: dir + "/authority", HSM: h, Log: func(line string) { t.Log("authority:", line) }})
-	w.must(err)
-	t.Cleanup(a.Stop)
+	a := authoritytest.Start(t, t.TempDir())
 	store := memory.Open()
 	t.Cleanup(func() { store.Close() })
+	var err error
 	w.directory, err = directory.Open(t.Context(), store, directory.Config{Clock: clock.System, Authority: a.Client()})
 	w.must(err)
 	t.Cleanup(func() { w.directory.Close(context.Background()) })

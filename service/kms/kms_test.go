@@ -13,6 +13,7 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 	"github.com/leadglass/leadglass/cryptography/keys"
 	"github.com/leadglass/leadglass/identity/arn"
 	"github.com/leadglass/leadglass/identity/authz"
@@ -58,7 +59,7 @@ func newDesk(t testing.TB) *desk {
 	store := memory.Open()
 	t.Cleanup(func() { store.Close() })
 	k, err := keys.Open(t.Context(), store, keys.Config{
-		Boundary: newChip(t), Clock: d.clock, Region: region,
+		Boundary: hsmtest.Open(t, t.TempDir()), Clock: d.clock, Region: region,
 		Principals: func(a string) (string, bool) { id, ok := d.ids[a]; return id, ok },
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/core"
+	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
@@ -53,14 +54,7 @@ func open(t testing.TB, s *store) (*hsm, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spki, err := link.MarshalPublic(&key.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, spki := hsmtest.NewHost(t)
 	h := &hsm{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	seal, err := core.OpenSoftwareSeal(s, nil, memory)
 	if err != nil {

@@ -39,16 +39,18 @@ func operations() map[uint64]operation {
 	both := []string{RoleHost, RoleAuthority}
 	supervisor := []string{RoleSupervisor}
 	return map[uint64]operation{
-		message.OpGenerateKey:      {"GenerateKey", both, false, (*call).generateKey},
-		message.OpEncrypt:          {"Encrypt", both, false, (*call).encrypt},
-		message.OpDecrypt:          {"Decrypt", both, false, (*call).decrypt},
-		message.OpReEncrypt:        {"ReEncrypt", host, false, (*call).reEncrypt},
-		message.OpGenerateDataKey:  {"GenerateDataKey", both, false, (*call).generateDataKey},
-		message.OpRandom:           {"Random", both, false, (*call).random},
-		message.OpRewrapEKT:        {"RewrapEKT", both, false, (*call).rewrap},
-		message.OpStatus:           {"Status", both, false, (*call).status},
-		message.OpGenerateLogKey:   {"GenerateLogKey", host, true, (*call).generateLogKey},
-		message.OpSignLog:          {"SignLog", host, true, (*call).signLog},
+		message.OpGenerateKey:     {"GenerateKey", both, false, (*call).generateKey},
+		message.OpEncrypt:         {"Encrypt", both, false, (*call).encrypt},
+		message.OpDecrypt:         {"Decrypt", both, false, (*call).decrypt},
+		message.OpReEncrypt:       {"ReEncrypt", host, false, (*call).reEncrypt},
+		message.OpGenerateDataKey: {"GenerateDataKey", both, false, (*call).generateDataKey},
+		message.OpRandom:          {"Random", both, false, (*call).random},
+		message.OpRewrapEKT:       {"RewrapEKT", both, false, (*call).rewrap},
+		message.OpStatus:          {"Status", both, false, (*call).status},
+		message.OpGenerateLogKey:  {"GenerateLogKey", host, true, (*call).generateLogKey},
+		// A signature takes as long as ten ciphers, but there is one for a whole batch of events and all their callers
+		// wait for it: a goroutine of its own cost them more than it saved the others.
+		message.OpSignLog:          {"SignLog", host, false, (*call).signLog},
 		message.OpGenerateAuditKey: {"GenerateAuditKey", host, true, (*call).generateAuditKey},
 		message.OpOpenAuditKey:     {"OpenAuditKey", host, true, (*call).openAuditKey},
 		message.OpPlaceHost:        {"PlaceHost", supervisor, false, (*call).placeHost},
