@@ -46,6 +46,25 @@ func (d *Daemon) openState(ctx context.Context) error {
 	return g.Wait()
 }
 
+// regionName is where the region of the first start rests.
+var regionName = kv.Table('Z').Text("region")
+
+// keepRegion refuses a start under another region than the first: the region
+// is part of every key's ARN, which policies, grants and records hold.
+func (d *Daemon) keepRegion(ctx context.Context) error {
+	e, err := d.store.Get(ctx, regionName)
+	switch {
+	case err != nil:
+		return err
+	case e.Mod == 0:
+		_, err := d.store.Commit(ctx, []kv.Cond{{Key: regionName}}, []kv.Op{{Key: regionName, Value: []byte(d.cfg.Region)}})
+		return err
+	case string(e.Value) != d.cfg.Region:
+		return fmt.Errorf("this plane was made for %s, not for %s: start it with --region %[1]s", e.Value, d.cfg.Region)
+	}
+	return nil
+}
+
 // logKeyName is where the log signer's token rests.
 var logKeyName = kv.Table('T').Text("log signer")
 

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -58,6 +59,10 @@ func (c *Config) valid() error {
 		errs = append(errs, errors.New("TLS needs both a certificate and its key"))
 	case c.TLSCert == "" && !loopback(host):
 		errs = append(errs, fmt.Errorf("%s is not a loopback address: serve it with --tls-cert and --tls-key, or listen on 127.0.0.1", c.Listen))
+	}
+	// It is a part of every ARN, where a colon or a star would mean something.
+	if c.Region == "" || len(c.Region) > 64 || strings.Trim(c.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		errs = append(errs, fmt.Errorf("region %q: use lower-case letters, digits and dashes, as in us-east-1", c.Region))
 	}
 	return errors.Join(errs...)
 }
@@ -125,6 +130,7 @@ func Start(ctx context.Context, cfg Config) (d *Daemon, err error) {
 	}{
 		{"data folder", d.openData},
 		{"store and boundaries", d.openState},
+		{"region", d.keepRegion},
 		{"audit log", d.openLog},
 		{"identity and keys", d.openDomains},
 		{"services", d.openServices},

@@ -217,7 +217,7 @@ func (d *formDecoder) value(p *value, v reflect.Value, leaf *pair, below []pair,
 // errNumbers refuses what a list or map cannot hold. Members that a structure
 // does not know are ignored, as AWS does; an entry that is left out of a list
 // of limits, such as session policies, would leave the limit out.
-var errNumbers = errors.New("the entries of a list or map must be numbered 1, 2, … without a gap")
+var errNumbers = errors.New("the entries of a list or map must be numbered from 1 without a gap")
 
 // inner steps over the "member" or "entry" element of what is not flattened.
 func (d *formDecoder) inner(element string, flat bool, below []pair, at int) ([]pair, int, error) {

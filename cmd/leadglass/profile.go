@@ -153,7 +153,7 @@ func names(f ini) []string {
 // checkNewProfile says whether addProfile could add a profile: before what is
 // to be kept there is made, since that may not come twice.
 func checkNewProfile(name, credentialsFile, configFile string) error {
-	if name == "" || strings.ContainsAny(name, "[]\n=#;") {
+	if name == "" || strings.ContainsAny(name, "[]\n=#;/") {
 		return usageError{fmt.Errorf("%q is no name for a profile", name)}
 	}
 	for _, path := range []string{credentialsFile, configFile} {
