@@ -27,6 +27,7 @@ type exchange struct {
 	cancel context.CancelFunc
 
 	request  wire.Request
+	held     int64 // bytes of the body that count in gate.bodies
 	service  *wire.Service
 	protocol wire.Protocol
 	op       *operation.Operation
@@ -84,6 +85,15 @@ func (g *Gate) accept(w http.ResponseWriter, r *http.Request) *exchange {
 	ctx, cancel := context.WithTimeout(r.Context(), Deadline)
 	x.ctx, x.cancel = operation.WithCall(ctx, x.call), cancel
 	return x
+}
+
+// end gives back what the exchange held.
+func (x *exchange) end() {
+	x.cancel()
+	if x.held > 0 {
+		x.gate.bodies.Add(-x.held)
+	}
+	x.release()
 }
 
 // sourceIP is the peer's address. Forwarding headers are not believed: there

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leadglass/leadglass/base/clock"
@@ -35,6 +36,11 @@ const (
 	Deadline = 30 * time.Second
 	// AuditDeadline is what the audit log may take; after it the call fails (audit-log section 8).
 	AuditDeadline = 2 * time.Second
+	// MaxBodies is how many bytes the bodies longer than smallBody may take together. They are read before anybody is
+	// authenticated, so without a limit strangers could fill the memory of the process.
+	MaxBodies = 128 << 20
+	// smallBody is what nearly every request stays below.
+	smallBody = 8 << 10
 )
 
 // An Authenticator finds out who signed a request.
@@ -85,6 +91,7 @@ type Gate struct {
 	table    map[*wire.OpInfo]*operation.Operation // read-only after New
 	regions  []string
 	requests sync.WaitGroup
+	bodies   atomic.Int64 // bytes that bodies longer than smallBody take
 }
 
 // New builds a gate over the tables of all services. Two entries for one
@@ -115,8 +122,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.requests.Add(1)
 	defer g.requests.Done()
 	x := g.accept(w, r)
-	defer x.cancel()
-	defer x.release()
+	defer x.end()
 	err := x.pass()
 	x.settle(err)
 	if x.recorded() {

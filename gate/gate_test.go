@@ -481,6 +481,55 @@ func TestSmugglingShapesEndTheConnection(t *testing.T) {
 	}
 }
 
+// Strangers who send long bodies slowly cannot fill the memory: beyond a limit
+// they are turned away at once, and ordinary requests are served all the while.
+func TestSlowLongBodiesAreBounded(t *testing.T) {
+	f := newFixture(t)
+	address := strings.TrimPrefix(f.server.URL, "http://")
+	open := func() net.Conn {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: TrentService.Encrypt\r\nContent-Length: 1048576\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var first net.Conn
+	for range gate.MaxBodies >> 20 {
+		if c := open(); first == nil {
+			first = c
+		}
+	}
+	// When all of them have been read so far, one more is refused.
+	refused := func() bool {
+		c := open()
+		defer c.Close()
+		c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		b := make([]byte, 1<<10)
+		n, _ := c.Read(b)
+		return strings.Contains(string(b[:n]), " 503 ")
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for !refused() {
+		if time.Now().After(deadline) {
+			t.Fatal("there is no end to long bodies")
+		}
+	}
+	if a := f.encrypt(encrypt); a.status != 200 {
+		t.Errorf("an ordinary request: %d %s", a.status, a.body)
+	}
+	first.Close()
+	long := strings.Replace(encrypt, "{", "{"+strings.Repeat(" ", 64<<10), 1)
+	for f.encrypt(long).status != 200 {
+		if time.Now().After(deadline) {
+			t.Fatal("the room of a body that is gone is not given back")
+		}
+	}
+}
+
 func TestTwoTablesMayNotHoldOneOperation(t *testing.T) {
 	op := operation.New(sts.GetCallerIdentity, func(context.Context, *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
 		return nil, nil

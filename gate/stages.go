@@ -39,6 +39,10 @@ func (x *exchange) read() error {
 		x.w.Header().Set("Connection", "close")
 		return x.commonFault(wire.TooLarge, "")
 	}
+	if !x.hold(limit) {
+		x.w.Header().Set("Connection", "close")
+		return x.commonFault(wire.Unavailable, "")
+	}
 	body := []byte{}
 	if n := x.r.ContentLength; n > 0 {
 		body = make([]byte, n)
@@ -57,6 +61,20 @@ func (x *exchange) read() error {
 	}
 	x.request.Body = body
 	return nil
+}
+
+// hold makes room for the body among those of all requests. One whose length is
+// not known counts as the longest possible.
+func (x *exchange) hold(limit int64) bool {
+	n := x.r.ContentLength
+	if n < 0 {
+		n = limit
+	}
+	if n <= smallBody {
+		return true
+	}
+	x.held = n
+	return x.gate.bodies.Add(n) <= MaxBodies
 }
 
 // authenticate is stage 4: the signature, and whose it is. Only an operation

@@ -18,7 +18,8 @@ func fsckCommand() *cobra.Command {
 		Long: `Check the data folder of a stopped plane: the store's own checksums, every
 account, user, role, policy and key, and that the audit log of every account is
 whole, from its first event to the root log. Reads nothing of what the events
-say: they stay sealed. Changes nothing. Exit status: 0 all is well, 1 not.`,
+say: they stay sealed. Repairs nothing, but opens the folder as a start does,
+which finishes what a crash interrupted. Exit status: 0 all is well, 1 not.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Listen = "127.0.0.1:0"

@@ -84,7 +84,10 @@ func readProfile(name, credentialsFile, configFile string) (profile, error) {
 		return profile{}, err
 	}
 	c, ok := credentials[name]
-	if !ok {
+	switch {
+	case len(credentials) == 0:
+		return profile{}, fmt.Errorf("no profile %q: %s is not there or empty (leadglass serve writes DATA/client/credentials, leadglass account redeem the ordinary file)", name, credentialsFile)
+	case !ok:
 		return profile{}, fmt.Errorf("no profile %q in %s; it has: %s", name, credentialsFile, strings.Join(names(credentials), ", "))
 	}
 	get := func(k string) string {

@@ -85,6 +85,11 @@ func (s *setup) firstStage() error {
 		return fmt.Errorf("boundary: control socket: %w", err)
 	}
 	unix.Umask(0o077)
+	// Waking up for a message must not push the parent off its processor: it is
+	// about to send more, and goes on to do so (sched(7), SCHED_BATCH). On two
+	// busy cores this saved a fifth of the time of a whole request. Where it is
+	// refused everything works as well, only slower.
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH}, 0)
 	r := &s.Report
 	r.Insecure = s.Insecure
 	s.NoSwap = noSwap() // the second stage may no longer look

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -266,6 +267,39 @@ func TestSmallDisk(t *testing.T) {
 	if es, _, _, err := s.Scan(t.Context(), []byte("k"), []byte("l"), 0, 0, true); err != nil || len(es) != acked {
 		t.Errorf("%d entries, %d were acknowledged (%v)", len(es), acked, err)
 	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Pebble tries for ever to write a table that finds no room. It must not do so
+// as fast as it can, with a line in the log each time.
+func TestATableThatFindsNoRoomIsTriedAgainSlowly(t *testing.T) {
+	var full atomic.Bool
+	var attempts atomic.Int64
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".sst") {
+			attempts.Add(1)
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	s, err := pebble.Open("store", pebble.Config{FS: fs, Clock: clock.System})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full.Store(true)
+	value := make([]byte, 64<<10)
+	for i := range 200 { // more than a memtable
+		if _, err := s.Commit(t.Context(), nil, []kv.Op{{Key: []byte{byte(i)}, Value: value}}); err != nil {
+			t.Fatalf("commit %d: %v", i, err)
+		}
+	}
+	time.Sleep(300 * time.Millisecond)
+	if n := attempts.Load(); n == 0 || n > 10 {
+		t.Errorf("%d attempts in 0.3 s", n)
+	}
+	full.Store(false)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}

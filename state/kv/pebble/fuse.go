@@ -1,9 +1,12 @@
 package pebble
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -56,6 +59,7 @@ func (f *fuse) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 		}
 		return f.dream(name)
 	}
+	f.patience(err)
 	return f.wrap(name, file, err)
 }
 
@@ -127,6 +131,24 @@ func (f *fuse) MkdirAll(dir string, perm os.FileMode) error {
 
 func (f *fuse) Unwrap() vfs.FS { return f.FS }
 
+// retryFull is how long a table that found no room waits before Pebble tries
+// again, which it does for ever and would do at once: thousands of attempts,
+// and of lines in the service's log, a second.
+const retryFull = time.Second
+
+// patience waits when err says that the disk is full. Only Pebble's background
+// work writes tables, and holds no lock meanwhile.
+func (f *fuse) patience(err error) {
+	if !errors.Is(err, syscall.ENOSPC) || !f.s.open.Load() {
+		return
+	}
+	select {
+	case <-f.s.stop:
+	case <-f.s.failed:
+	case <-f.s.cfg.Clock.After(retryFull):
+	}
+}
+
 type fusedFile struct {
 	vfs.File
 	f    *fuse
@@ -144,6 +166,7 @@ func (o *fusedFile) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
+	o.f.patience(err)
 	return n, err
 }
 
