@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+
+	"github.com/leadglass/leadglass/base/canon"
 )
 
 // A Fault is an error as clients see it: a code, a text, and which side is to
@@ -261,7 +263,7 @@ func encodeError(s *Service, p Protocol, requestID string, f *Fault, v reflect.V
 			res.ContentType = typeJSON10
 		}
 		dst = append(dst, `{"__type":`...)
-		dst = append(appendErrorMembers(appendJSONString(dst, f.Code), f, st, v), '}')
+		dst = append(appendErrorMembers(canon.AppendString(dst, f.Code), f, st, v), '}')
 	}
 	res.Body = dst
 	return res
@@ -289,7 +291,7 @@ func appendErrorMembers(dst []byte, f *Fault, st *structure, v reflect.Value) []
 		if key == "" {
 			key = "message"
 		}
-		return appendJSONString(append(appendJSONString(dst, key), ':'), f.Message)
+		return canon.AppendString(append(canon.AppendString(dst, key), ':'), f.Message)
 	}
 	return appendJSONMembers(dst, st, v)
 }

@@ -6,7 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
+
+	"github.com/leadglass/leadglass/base/canon"
 )
 
 // appendJSON writes the body members of a structure.
@@ -41,7 +42,7 @@ func appendJSONMembers(dst []byte, st *structure, v reflect.Value) []byte {
 func appendJSONValue(dst []byte, p *value, v reflect.Value) []byte {
 	switch p.kind {
 	case kindString:
-		return appendJSONString(dst, v.String())
+		return canon.AppendString(dst, v.String())
 	case kindBlob:
 		dst = append(dst, '"')
 		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
@@ -77,7 +78,7 @@ func appendJSONValue(dst []byte, p *value, v reflect.Value) []byte {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(appendJSONString(dst, key.String()), ':')
+			dst = append(canon.AppendString(dst, key.String()), ':')
 			dst = appendJSONValue(dst, p.elem, entryOf(v, key, p.elem))
 		}
 		return append(dst, '}')
@@ -106,45 +107,4 @@ func entryOf(m, key reflect.Value, elem *value) reflect.Value {
 	e := reflect.New(elem.typ).Elem()
 	e.Set(m.MapIndex(key))
 	return e
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendJSONString writes a string with quotes. Bytes that are not UTF-8
-// become the replacement character.
-func appendJSONString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && n == 1 {
-				dst = append(append(dst, s[start:i]...), "\uFFFD"...)
-				start = i + 1
-			}
-			i += n
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		start = i
-	}
-	return append(append(dst, s[start:]...), '"')
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/leadglass/leadglass/base/canon"
 )
 
 // Hidden stands for a sensitive member in audit records.
@@ -41,7 +43,7 @@ func appendParameters(dst []byte, st *structure, v reflect.Value) []byte {
 		if dst[len(dst)-1] != '{' {
 			dst = append(dst, ',')
 		}
-		dst = append(appendJSONString(dst, f.member), ':')
+		dst = append(canon.AppendString(dst, f.member), ':')
 		if f.ptr {
 			fv = fv.Elem()
 		}
@@ -52,11 +54,11 @@ func appendParameters(dst []byte, st *structure, v reflect.Value) []byte {
 
 func appendParameter(dst []byte, p *value, v reflect.Value) []byte {
 	if p.sens {
-		return appendJSONString(dst, Hidden)
+		return canon.AppendString(dst, Hidden)
 	}
 	switch p.kind {
 	case kindString:
-		return appendJSONString(dst, clip(v.String()))
+		return canon.AppendString(dst, clip(v.String()))
 	case kindTime:
 		dst = append(dst, '"')
 		dst = v.Addr().Interface().(*time.Time).UTC().AppendFormat(dst, "2006-01-02T15:04:05Z")
@@ -88,7 +90,7 @@ func appendParameter(dst []byte, p *value, v reflect.Value) []byte {
 			if p.mapKey.sens {
 				name = Hidden
 			}
-			dst = append(appendJSONString(dst, clip(name)), ':')
+			dst = append(canon.AppendString(dst, clip(name)), ':')
 			dst = appendParameter(dst, p.elem, entryOf(v, key, p.elem))
 		}
 		return append(dst, '}')

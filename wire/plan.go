@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/leadglass/leadglass/base/canon"
 )
 
 // A kind is what a value is on the wire.
@@ -204,7 +206,7 @@ func (c *compiler) structure(t reflect.Type) (*structure, error) {
 		f := field{
 			name: words[0], index: i, bit: len(st.fields),
 			member: strings.ToLower(sf.Name[:1]) + sf.Name[1:],
-			quoted: append(appendJSONString(nil, words[0]), ':'),
+			quoted: append(canon.AppendString(nil, words[0]), ':'),
 			query:  words[0],
 		}
 		if c.service.Protocol == EC2 && f.name != "" {

@@ -2,9 +2,7 @@ package hsm_test
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/hpke"
 	"crypto/rand"
 	"encoding/base64"
@@ -304,11 +302,7 @@ func TestKeysSurviveTheProcess(t *testing.T) {
 
 func TestPlacingEndsWithReady(t *testing.T) {
 	p := hsmtest.Start(t, hsm.Config{StateDir: t.TempDir()})
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spki, err := link.MarshalPublic(&key.PublicKey)
+	key, spki, err := link.NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}

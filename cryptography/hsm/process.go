@@ -3,8 +3,6 @@ package hsm
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -64,11 +62,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if cfg.Args == nil {
 		cfg.Args = []string{"hsm"}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("hsm: host key: %w", err)
-	}
-	spki, err := link.MarshalPublic(&key.PublicKey)
+	key, spki, err := link.NewKey()
 	if err != nil {
 		return nil, fmt.Errorf("hsm: host key: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/leadglass/leadglass/base/canon"
 )
 
 // Limits of section 3, in bytes of the written JSON value.
@@ -257,11 +259,8 @@ func appendUnknown(dst []byte, fields []Field) []byte {
 	return dst
 }
 
-const hexDigits = "0123456789abcdef"
-
 // appendString writes s as a JSON string of at most limit bytes of text, cut
-// between characters. Bytes that are not UTF-8 become U+FFFD; nothing but what
-// RFC 8259 section 7 asks for is escaped.
+// between characters.
 func appendString(dst []byte, s string, limit int) []byte {
 	if len(s) > limit {
 		for limit > 0 && !utf8.RuneStart(s[limit]) {
@@ -269,43 +268,7 @@ func appendString(dst []byte, s string, limit int) []byte {
 		}
 		s = s[:limit]
 	}
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			if r, n := utf8.DecodeRuneInString(s[i:]); r != utf8.RuneError || n > 1 {
-				i += n
-				continue
-			}
-			dst = append(dst, s[start:i]...)
-			dst = append(dst, "\ufffd"...)
-			i++
-			start = i
-			continue
-		}
-		if c >= ' ' && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		start = i
-	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
+	return canon.AppendString(dst, s)
 }
 
 // appendTime writes YYYY-MM-DDThh:mm:ssZ.

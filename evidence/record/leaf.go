@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"time"
+
+	"github.com/leadglass/leadglass/base/id"
 )
 
 // Kind says what a leaf stands for (section 5).
@@ -87,7 +89,7 @@ func ParseLeaf(b []byte) (Leaf, error) {
 func (l *Leaf) When() time.Time { return time.UnixMilli(int64(l.Time)).UTC() }
 
 // ID is the event's id as the UUID that its JSON carries.
-func (l *Leaf) ID() string { return FormatUUID(l.EventID) }
+func (l *Leaf) ID() string { return id.FormatUUID(l.EventID) }
 
 // Commit is the commitment to an event: HMAC-SHA-256 under its own fresh
 // random blind, so that equal events cannot be recognised and an account can
@@ -100,7 +102,7 @@ func Commit(blind *[32]byte, json []byte) (c [32]byte) {
 	return c
 }
 
-// ParseUUID reads a lower-case UUID with dashes.
+// ParseUUID is the inverse of id.FormatUUID.
 func ParseUUID(s string) (u [16]byte, err error) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return u, fmt.Errorf("%w: no UUID", ErrMalformed)
@@ -119,19 +121,4 @@ func ParseUUID(s string) (u [16]byte, err error) {
 	}
 	_, err = hex.Decode(u[:], text[:n])
 	return u, err
-}
-
-// FormatUUID is the inverse of ParseUUID.
-func FormatUUID(u [16]byte) string {
-	var out [36]byte
-	hex.Encode(out[0:8], u[0:4])
-	out[8] = '-'
-	hex.Encode(out[9:13], u[4:6])
-	out[13] = '-'
-	hex.Encode(out[14:18], u[6:8])
-	out[18] = '-'
-	hex.Encode(out[19:23], u[8:10])
-	out[23] = '-'
-	hex.Encode(out[24:36], u[10:16])
-	return string(out[:])
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/evidence/record"
 )
 
@@ -245,7 +246,7 @@ func FuzzFormats(f *testing.F) {
 		if k, err := record.ParseKeyRecord(b); err == nil && !bytes.Equal(k.Append(nil), b) {
 			t.Error("a key record has two forms")
 		}
-		if u, err := record.ParseUUID(string(b)); err == nil && record.FormatUUID(u) != string(b) {
+		if u, err := record.ParseUUID(string(b)); err == nil && id.FormatUUID(u) != string(b) {
 			t.Error("a UUID has two forms")
 		}
 		_, _, _ = o.Open(record.APIEvent, b)

@@ -47,7 +47,10 @@ func serveInProcess(t testing.TB, h *hsm.Process, dir string, now func() time.Ti
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, spki := hsmtest.NewHost(t)
+	key, spki, err := link.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
 	ours, theirs, err := boundary.SocketPair()
 	if err != nil {
 		t.Fatal(err)

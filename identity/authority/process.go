@@ -3,8 +3,6 @@ package authority
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -57,11 +55,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if cfg.Args == nil {
 		cfg.Args = []string{"authority"}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("authority: host key: %w", err)
-	}
-	spki, err := link.MarshalPublic(&key.PublicKey)
+	key, spki, err := link.NewKey()
 	if err != nil {
 		return nil, fmt.Errorf("authority: host key: %w", err)
 	}

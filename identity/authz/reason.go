@@ -2,10 +2,10 @@ package authz
 
 import (
 	"cmp"
-	"encoding/json"
 	"strconv"
 	"strings"
 
+	"github.com/leadglass/leadglass/base/canon"
 	"github.com/leadglass/leadglass/identity/policy"
 )
 
@@ -153,17 +153,7 @@ func appendNames(dst []byte, all []Matched) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendString(dst, m.Name())
+		dst = canon.AppendString(dst, m.Name())
 	}
 	return append(dst, ']')
-}
-
-// appendString writes a JSON string; labels and Sids hold no control characters but
-// may hold quotes and markup.
-func appendString(dst []byte, s string) []byte {
-	b, err := json.Marshal(s)
-	if err != nil { // json.Marshal of a string does not fail
-		return append(dst, `""`...)
-	}
-	return append(dst, b...)
 }

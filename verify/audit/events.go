@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/evidence/record"
 	"github.com/leadglass/leadglass/evidence/tree"
 )
@@ -257,7 +258,7 @@ func (e *eventCheck) end() {
 	e.gap(e.last, e.v.rootTime, "the last epoch")
 	for parent, index := range e.parents {
 		if !e.ids[parent] {
-			e.v.problem("event %d: the event that caused it, %s, is not in the log", index, record.FormatUUID(parent))
+			e.v.problem("event %d: the event that caused it, %s, is not in the log", index, id.FormatUUID(parent))
 		}
 	}
 	for _, index := range e.absent {

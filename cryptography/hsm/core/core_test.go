@@ -2,9 +2,6 @@ package core_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -13,7 +10,6 @@ import (
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/core"
-	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
@@ -54,7 +50,10 @@ func open(t testing.TB, s *store) (*hsm, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, spki := hsmtest.NewHost(t)
+	_, spki, err := link.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
 	h := &hsm{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	seal, err := core.OpenSoftwareSeal(s, nil, memory)
 	if err != nil {
@@ -381,11 +380,7 @@ func TestWhatIsSealedIntoATokenIsEnforced(t *testing.T) {
 func TestHostsArePlacedBySupervisorUntilReady(t *testing.T) {
 	h := mustOpen(t, newStore())
 	spki := func() []byte {
-		key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := link.MarshalPublic(&key.PublicKey)
+		_, b, err := link.NewKey()
 		if err != nil {
 			t.Fatal(err)
 		}

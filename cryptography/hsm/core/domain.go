@@ -133,16 +133,13 @@ func (d *domain) newScalar(memory *secret.Arena, dst **secret.Bytes) ([]byte, er
 	var err error
 	secret.Do(func() {
 		var key *ecdsa.PrivateKey
-		if key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader); err != nil {
+		if key, spki, err = link.NewKey(); err != nil {
 			return
 		}
 		if scalar, err = key.Bytes(); err != nil {
 			return
 		}
-		if *dst, err = memory.From(scalar); err != nil {
-			return
-		}
-		spki, err = link.MarshalPublic(&key.PublicKey)
+		*dst, err = memory.From(scalar)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("core: identity: %w", err)

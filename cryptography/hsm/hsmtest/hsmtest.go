@@ -12,8 +12,6 @@ package hsmtest
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -83,7 +81,8 @@ func Open(t testing.TB, dir string) *hsm.Client {
 	must(err)
 	memory, err := secret.NewArena(1 << 18)
 	must(err)
-	key, spki := NewHost(t)
+	key, spki, err := link.NewKey()
+	must(err)
 	ours, theirs, err := boundary.SocketPair()
 	must(err)
 	identity := make(chan []byte, 1)
@@ -112,17 +111,4 @@ func Open(t testing.TB, dir string) *hsm.Client {
 		_ = state.Close()
 	})
 	return hsm.NewClient(l)
-}
-
-// NewHost makes the key of a host, and the SPKI by which a link knows it.
-func NewHost(t testing.TB) (key *ecdsa.PrivateKey, spki []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if spki, err = link.MarshalPublic(&key.PublicKey); err != nil {
-		t.Fatal(err)
-	}
-	return key, spki
 }

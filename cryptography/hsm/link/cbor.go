@@ -56,6 +56,31 @@ func AppendMap(b []byte, n int) []byte { return appendHead(b, majorMap, uint64(n
 // AppendArray begins an array of n items.
 func AppendArray(b []byte, n int) []byte { return appendHead(b, majorArray, uint64(n)) }
 
+// AppendBytesField appends a pair of a map unless the value is empty; empty
+// fields are not sent.
+func AppendBytesField(b []byte, key uint64, v []byte) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	return AppendBytes(AppendUint(b, key), v)
+}
+
+// AppendTextField appends a pair unless the text is empty.
+func AppendTextField(b []byte, key uint64, v string) []byte {
+	if v == "" {
+		return b
+	}
+	return AppendText(AppendUint(b, key), v)
+}
+
+// AppendUintField appends a pair unless the number is zero.
+func AppendUintField(b []byte, key, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return AppendUint(AppendUint(b, key), v)
+}
+
 // A Reader reads a message. Its first error sticks: after it every method
 // answers zero, so that a parser checks once, at the end, with Done.
 //

@@ -45,6 +45,16 @@ var spkiP384 = []byte{
 
 const pointLen = 97
 
+// NewKey makes the key with which an end of a link proves itself, and its SPKI,
+// by which the other end knows it.
+func NewKey() (key *ecdsa.PrivateKey, spki []byte, err error) {
+	if key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader); err != nil {
+		return nil, nil, fmt.Errorf("link: key: %w", err)
+	}
+	spki, err = MarshalPublic(&key.PublicKey)
+	return key, spki, err
+}
+
 // MarshalPublic returns the SPKI of a P-384 key.
 func MarshalPublic(k *ecdsa.PublicKey) ([]byte, error) {
 	point, err := k.Bytes()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -54,11 +53,7 @@ func (e *echo) Handle(r *link.Request, dst []byte) ([]byte, uint64) {
 
 func newKey(t testing.TB) (*ecdsa.PrivateKey, []byte) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spki, err := link.MarshalPublic(&key.PublicKey)
+	key, spki, err := link.NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,48 +97,27 @@ func count(n int, present ...bool) int {
 	return n
 }
 
-func appendBytes(b []byte, key uint64, v []byte) []byte {
-	if len(v) == 0 {
-		return b
-	}
-	return link.AppendBytes(link.AppendUint(b, key), v)
-}
-
-func appendText(b []byte, key uint64, v string) []byte {
-	if v == "" {
-		return b
-	}
-	return link.AppendText(link.AppendUint(b, key), v)
-}
-
-func appendUint(b []byte, key, v uint64) []byte {
-	if v == 0 {
-		return b
-	}
-	return link.AppendUint(link.AppendUint(b, key), v)
-}
-
 // Append appends the encoded parameters to b.
 func (p *Params) Append(b []byte) []byte {
 	b = link.AppendMap(b, count(0, len(p.Data) > 0, len(p.Blob) > 0, len(p.Context) > 0, len(p.ToToken) > 0,
 		len(p.ToContext) > 0, p.Length > 0, p.Spec != "", p.Usage != "", p.Origin != "", p.Name != "", p.Role != "",
 		p.Algorithm > 0, len(p.Enc) > 0, len(p.Info) > 0, len(p.Public) > 0, p.Flags > 0))
-	b = appendBytes(b, 1, p.Data)
-	b = appendBytes(b, 2, p.Blob)
-	b = appendBytes(b, 3, p.Context)
-	b = appendBytes(b, 4, p.ToToken)
-	b = appendBytes(b, 5, p.ToContext)
-	b = appendUint(b, 6, p.Length)
-	b = appendText(b, 7, p.Spec)
-	b = appendText(b, 8, p.Usage)
-	b = appendText(b, 9, p.Origin)
-	b = appendText(b, 10, p.Name)
-	b = appendText(b, 11, p.Role)
-	b = appendUint(b, 12, p.Algorithm)
-	b = appendBytes(b, 13, p.Enc)
-	b = appendBytes(b, 14, p.Info)
-	b = appendBytes(b, 15, p.Public)
-	return appendUint(b, 16, p.Flags)
+	b = link.AppendBytesField(b, 1, p.Data)
+	b = link.AppendBytesField(b, 2, p.Blob)
+	b = link.AppendBytesField(b, 3, p.Context)
+	b = link.AppendBytesField(b, 4, p.ToToken)
+	b = link.AppendBytesField(b, 5, p.ToContext)
+	b = link.AppendUintField(b, 6, p.Length)
+	b = link.AppendTextField(b, 7, p.Spec)
+	b = link.AppendTextField(b, 8, p.Usage)
+	b = link.AppendTextField(b, 9, p.Origin)
+	b = link.AppendTextField(b, 10, p.Name)
+	b = link.AppendTextField(b, 11, p.Role)
+	b = link.AppendUintField(b, 12, p.Algorithm)
+	b = link.AppendBytesField(b, 13, p.Enc)
+	b = link.AppendBytesField(b, 14, p.Info)
+	b = link.AppendBytesField(b, 15, p.Public)
+	return link.AppendUintField(b, 16, p.Flags)
 }
 
 // Parse reads parameters. The byte fields point into b.
@@ -193,7 +172,7 @@ func (s *Result) Append(b []byte) []byte {
 	b = link.AppendMap(b, count(0, len(s.Token) > 0, len(s.Public) > 0, len(s.Public2) > 0, len(s.Material) > 0,
 		len(s.Data) > 0, len(s.Blob) > 0, len(s.Status) > 0))
 	for i, v := range [][]byte{s.Token, s.Public, s.Public2, s.Material, s.Data, s.Blob, s.Status} {
-		b = appendBytes(b, uint64(i+1), v)
+		b = link.AppendBytesField(b, uint64(i+1), v)
 	}
 	return b
 }

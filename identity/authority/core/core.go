@@ -23,7 +23,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -143,10 +142,7 @@ func newAuthority(m *Main) (*authority, error) {
 		key  **ecdsa.PrivateKey
 		spki *[]byte
 	}{{&a.host, &a.hostSPKI}, {&a.identity, &a.identitySPKI}} {
-		if *k.key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader); err != nil {
-			return nil, fmt.Errorf("core: identity: %w", err)
-		}
-		if *k.spki, err = link.MarshalPublic(&(*k.key).PublicKey); err != nil {
+		if *k.key, *k.spki, err = link.NewKey(); err != nil {
 			return nil, fmt.Errorf("core: identity: %w", err)
 		}
 	}

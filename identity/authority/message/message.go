@@ -94,20 +94,20 @@ func (p *Params) Append(b []byte) []byte {
 		n++
 	}
 	b = link.AppendMap(b, n)
-	b = appendText(b, 1, p.AccessKeyID)
-	b = appendText(b, 2, p.Account)
-	b = appendBytes(b, 3, p.Sealed)
-	b = appendBytes(b, 4, p.StringToSign)
-	b = appendBytes(b, 5, p.Signature)
-	b = appendBytes(b, 6, p.Digest)
-	b = appendBytes(b, 7, p.Token)
-	b = appendBytes(b, 8, p.Claims)
-	b = appendText(b, 9, p.Date)
-	b = appendText(b, 10, p.Region)
-	b = appendText(b, 11, p.Service)
-	b = appendBytes(b, 12, p.Message)
-	b = appendBytes(b, 13, p.Revocation)
-	return appendUint(b, 14, p.Since)
+	b = link.AppendTextField(b, 1, p.AccessKeyID)
+	b = link.AppendTextField(b, 2, p.Account)
+	b = link.AppendBytesField(b, 3, p.Sealed)
+	b = link.AppendBytesField(b, 4, p.StringToSign)
+	b = link.AppendBytesField(b, 5, p.Signature)
+	b = link.AppendBytesField(b, 6, p.Digest)
+	b = link.AppendBytesField(b, 7, p.Token)
+	b = link.AppendBytesField(b, 8, p.Claims)
+	b = link.AppendTextField(b, 9, p.Date)
+	b = link.AppendTextField(b, 10, p.Region)
+	b = link.AppendTextField(b, 11, p.Service)
+	b = link.AppendBytesField(b, 12, p.Message)
+	b = link.AppendBytesField(b, 13, p.Revocation)
+	return link.AppendUintField(b, 14, p.Since)
 }
 
 // Parse reads parameters. The byte fields point into b.
@@ -173,10 +173,10 @@ func (s *Result) Append(b []byte) []byte {
 	}
 	b = link.AppendMap(b, n)
 	for i, v := range s.bytes() {
-		b = appendBytes(b, uint64(i+1), *v)
+		b = link.AppendBytesField(b, uint64(i+1), *v)
 	}
-	b = appendUint(b, 10, s.NotAfter)
-	return appendUint(b, 11, s.Epoch)
+	b = link.AppendUintField(b, 10, s.NotAfter)
+	return link.AppendUintField(b, 11, s.Epoch)
 }
 
 // Parse reads a result. The byte fields point into b.
@@ -199,27 +199,6 @@ func (s *Result) Parse(b []byte) error {
 		}
 	}
 	return r.Done()
-}
-
-func appendBytes(b []byte, key uint64, v []byte) []byte {
-	if len(v) == 0 {
-		return b
-	}
-	return link.AppendBytes(link.AppendUint(b, key), v)
-}
-
-func appendText(b []byte, key uint64, v string) []byte {
-	if v == "" {
-		return b
-	}
-	return link.AppendText(link.AppendUint(b, key), v)
-}
-
-func appendUint(b []byte, key, v uint64) []byte {
-	if v == 0 {
-		return b
-	}
-	return link.AppendUint(link.AppendUint(b, key), v)
 }
 
 // Setup joins the two public keys that parent and child tell each other at the
