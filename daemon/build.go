@@ -138,7 +138,7 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 		return err
 	}
 	d.keys, err = keys.Open(ctx, d.store, keys.Config{
-		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, Principals: d.directory.ResolvePrincipal, Log: d.cfg.Logger,
+		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, Principals: d.directory.ResolvePrincipal, PrincipalARN: d.directory.PrincipalARN, Log: d.cfg.Logger,
 	})
 	if err != nil {
 		return err

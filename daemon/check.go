@@ -42,8 +42,10 @@ func Check(ctx context.Context, cfg Config) (report CheckReport, err error) {
 	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
 		return report, fmt.Errorf("daemon: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(cfg.DataDir, "state")); err != nil {
-		return report, fmt.Errorf("daemon: %s holds no plane: %w", cfg.DataDir, err)
+	for _, part := range []string{"state", "log", "hsm", "authority"} {
+		if _, err := os.Stat(filepath.Join(cfg.DataDir, part)); err != nil {
+			return report, fmt.Errorf("daemon: %s holds no plane: %w", cfg.DataDir, err)
+		}
 	}
 	d := &Daemon{cfg: cfg, fatal: make(chan error, 1), checking: true}
 	_, d.cancel = context.WithCancel(ctx)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -138,7 +139,8 @@ func newFixture(t *testing.T) *fixture {
 		operation.New(leadglass.GetHealth, func(context.Context, *leadglass.GetHealthInput) (*leadglass.GetHealthOutput, error) {
 			return &leadglass.GetHealthOutput{Status: "ok"}, nil
 		}, operation.OnAll[leadglass.GetHealthInput]("leadglass:GetHealth"), operation.Operator),
-		operation.New(leadglass.RedeemEnrolment, func(context.Context, *leadglass.RedeemEnrolmentInput) (*leadglass.RedeemEnrolmentOutput, error) {
+		operation.New(leadglass.RedeemEnrolment, func(ctx context.Context, _ *leadglass.RedeemEnrolmentInput) (*leadglass.RedeemEnrolmentOutput, error) {
+			operation.CallFrom(ctx).Account = account
 			return &leadglass.RedeemEnrolmentOutput{AccountId: account}, nil
 		}, nil, operation.Unsigned),
 	}
@@ -355,6 +357,21 @@ func TestAnUnsignedOperationNeedsNoSignature(t *testing.T) {
 	}
 	if strings.Contains(string(f.events[0].JSON), "0123456789abcdef") {
 		t.Error("the code is in the record")
+	}
+}
+
+// The record of a redemption belongs to the account that it opens; whoever
+// signs it all the same finds it in its own log too.
+func TestARedemptionIsRecordedWhereItConcernsSomebody(t *testing.T) {
+	f := newFixture(t)
+	f.send("", "", target("Leadglass_20261101.RedeemEnrolment"), `{"Code":"0123456789abcdef"}`)
+	f.send("AKIAOPERATOR", "leadglass", target("Leadglass_20261101.RedeemEnrolment"), `{"Code":"0123456789abcdef"}`)
+	var in []string
+	for _, e := range f.events {
+		in = append(in, e.Account)
+	}
+	if want := []string{account, operator, account}; !slices.Equal(in, want) {
+		t.Errorf("recorded in %v, want %v", in, want)
 	}
 }
 

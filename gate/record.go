@@ -75,10 +75,15 @@ func (x *exchange) foreignOwners() (owners []string) {
 	if x.fault != nil || x.caller == nil {
 		return nil
 	}
+	own := x.caller.Principal.Account
 	for i := range x.asks {
-		if o := x.asks[i].Owner; o != "" && o != x.call.Account && !slices.Contains(owners, o) {
+		if o := x.asks[i].Owner; o != "" && o != own && !slices.Contains(owners, o) {
 			owners = append(owners, o)
 		}
+	}
+	// An enrolment code that was redeemed with a signed call concerns the account that it opened as well.
+	if o := x.call.Account; o != own && !slices.Contains(owners, o) {
+		owners = append(owners, o)
 	}
 	return owners
 }
@@ -102,6 +107,9 @@ func (x *exchange) build() *record.Record {
 		TLS:             tlsDetails(x.r.TLS, x.r.Host),
 	}
 	r.RecipientAccountID = call.Account
+	if x.caller != nil {
+		r.RecipientAccountID = x.caller.Principal.Account
+	}
 	if r.RecipientAccountID == "" {
 		r.RecipientAccountID = x.gate.Operator
 	}
@@ -111,7 +119,8 @@ func (x *exchange) build() *record.Record {
 			// Only what was decoded and validated is recorded; a body that was not is nobody's parameters.
 			r.RequestParameters = wire.Parameters(x.op.Info, x.in, nil)
 		}
-		if x.fault == nil && !r.ReadOnly && x.out != nil {
+		// Reads answer too much to record; but who was given which credentials must be known (AssumeRole is a read to CloudTrail).
+		if x.fault == nil && x.out != nil && (!r.ReadOnly || x.call.Reveals()) {
 			r.ResponseElements = wire.Parameters(x.op.Info, x.out, nil)
 		}
 	}

@@ -73,6 +73,13 @@ func (c *Call) Reveal(s *secret.Bytes) string {
 	return p
 }
 
+// Reveals says whether the handler gives a secret to the caller.
+func (c *Call) Reveals() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.revealed) > 0
+}
+
 // TakeRevealed gives the gate what the handler revealed, once.
 func (c *Call) TakeRevealed() []Revealed {
 	c.mu.Lock()

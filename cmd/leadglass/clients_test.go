@@ -177,6 +177,15 @@ func TestTheGoSDKManagesIdentities(t *testing.T) {
 	_, err = kms.NewFromConfig(asRole).CreateKey(ctx, &kms.CreateKeyInput{})
 	refusedWith(t, "the role may only read", err, "AccessDeniedException")
 
+	// The record says who was given which credentials, and not the credentials.
+	given, err := cloudtrail.NewFromConfig(cfg).LookupEvents(ctx, &cloudtrail.LookupEventsInput{LookupAttributes: []cttypes.LookupAttribute{{AttributeKey: cttypes.LookupAttributeKeyEventName, AttributeValue: aws.String("AssumeRole")}}})
+	if err != nil || len(given.Events) == 0 {
+		t.Fatalf("%v %v", given, err)
+	}
+	if e := *given.Events[0].CloudTrailEvent; !strings.Contains(e, *c.AccessKeyId) || strings.Contains(e, *c.SecretAccessKey) || strings.Contains(e, *c.SessionToken) {
+		t.Errorf("recorded as %s", e)
+	}
+
 	// The key at the start of the chain is deactivated: the session ends at once.
 	if _, err := users.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: aws.String("nurse"), AccessKeyId: key.AccessKey.AccessKeyId, Status: iamtypes.StatusTypeInactive}); err != nil {
 		t.Fatal(err)

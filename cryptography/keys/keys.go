@@ -70,7 +70,10 @@ type Config struct {
 	// whether it exists. Policies and grants hold on to the id: a principal that is deleted and made again under
 	// the same name gets nothing back. An empty id with true means that the ARN itself identifies it.
 	Principals func(arn string) (id string, ok bool)
-	Log        *slog.Logger // nil: nothing is logged
+	// PrincipalARN gives the ARN that a unique id has now: a renamed principal is shown by it, a deleted one by its
+	// bare id. Nil: all are shown by their ids.
+	PrincipalARN func(id string) (arn string, ok bool)
+	Log          *slog.Logger // nil: nothing is logged
 }
 
 func (c *Config) valid() error {

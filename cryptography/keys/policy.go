@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"maps"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"weak"
 
@@ -160,74 +158,20 @@ func (k *Keys) PutPolicy(ctx context.Context, key *Key, text string, check Polic
 // deleted since, even if others have their names now, appear as the bare ids
 // that they had (policy-evaluation section 1).
 func (k *Keys) ShownPolicy(key *Key) string {
-	gone := map[string]string{}
+	renamed := map[string]string{}
 	for ref, id := range key.policy.ids {
-		if now, ok := k.cfg.Principals(ref); !ok || now != id {
-			gone[ref] = id
+		if now, ok := k.cfg.Principals(ref); ok && now == id {
+			continue
+		}
+		renamed[ref] = id
+		if k.cfg.PrincipalARN != nil {
+			if now, ok := k.cfg.PrincipalARN(id); ok {
+				renamed[ref] = now
+			}
 		}
 	}
-	if len(gone) == 0 {
+	if len(renamed) == 0 {
 		return key.policy.text
 	}
-	return replacePrincipals(key.policy.text, gone)
-}
-
-// replacePrincipals writes ids over the names in Principal and NotPrincipal
-// elements and leaves every other byte of the text as it is: a condition that
-// holds the same ARN means the text of the ARN, not the principal.
-func replacePrincipals(text string, gone map[string]string) string {
-	var (
-		out    strings.Builder
-		copied int64 // of the text, into out
-		before int64 // end of the previous token
-		open   []json.Delim
-		in     = -1 // depth of the member whose value names principals; -1: outside of one
-		name   bool // the next string is a member's name
-		dec    = json.NewDecoder(strings.NewReader(text))
-	)
-	// ended tells that a value at the present depth is complete.
-	ended := func() {
-		if len(open) <= in {
-			in = -1
-		}
-		name = len(open) > 0 && open[len(open)-1] == '{'
-	}
-	for {
-		tok, err := dec.Token()
-		if err != nil {
-			break // the end; a stored policy was parsed when it was put
-		}
-		after := dec.InputOffset()
-		switch t := tok.(type) {
-		case json.Delim:
-			if t == '{' || t == '[' {
-				open = append(open, t)
-				name = t == '{'
-				break
-			}
-			open = open[:len(open)-1] // the decoder lets only matching ones through
-			ended()
-		case string:
-			if name {
-				if in < 0 && (t == "Principal" || t == "NotPrincipal") {
-					in = len(open)
-				}
-				name = false
-				break
-			}
-			if id, ok := gone[t]; ok && in >= 0 {
-				start := before + int64(strings.IndexByte(text[before:after], '"'))
-				quoted, _ := json.Marshal(id) // a string always encodes
-				out.WriteString(text[copied:start])
-				out.Write(quoted)
-				copied = after
-			}
-			ended()
-		default:
-			ended()
-		}
-		before = after
-	}
-	out.WriteString(text[copied:])
-	return out.String()
+	return policy.RenamePrincipals(key.policy.text, renamed)
 }
