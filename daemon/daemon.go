@@ -144,6 +144,9 @@ func Start(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		cfg.Logger.Debug("started", "step", step.name, "took", time.Since(began))
 	}
 	d.watch(work)
+	for _, w := range d.Warnings() {
+		cfg.Logger.Warn(w)
+	}
 	return d, nil
 }
 

@@ -71,6 +71,7 @@ Plain HTTP is served on loopback only; any other address needs --tls-cert and
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(200)
 			}
+			preferThroughput()
 			return serve(cmd.Context(), cmd.OutOrStdout(), cfg)
 		},
 	}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// preferThroughput is Linux's.
+func preferThroughput() {}
