@@ -111,7 +111,7 @@ func (p *parser) document() (*Document, error) {
 		}
 		sids[s.Sid] = true
 	}
-	d.allows, d.denies = newIndex(d.statements, Allow), newIndex(d.statements, Deny)
+	d.index = newIndex(d.statements)
 	return d, nil
 }
 

@@ -139,8 +139,7 @@ type Document struct {
 	label      string
 	text       []byte
 	statements []Statement
-	allows     index
-	denies     index
+	index      index
 }
 
 // A Statement is one statement as data. Its slices belong to the document and

@@ -21,6 +21,10 @@ type Question struct {
 	lower  [maxAction]byte
 
 	serviceHash, nameHash uint64
+
+	// Where the last document asked speaks of the action's service.
+	document *Document
+	service  *serviceIndex
 }
 
 // maxAction bounds the names of actions, service included; AWS's are shorter.
@@ -30,6 +34,7 @@ const maxAction = 128
 // action is none: such a question must not be asked, it has no right answer.
 func (q *Question) Reset(action, resource string, call, target *Keys, missing *[]string) bool {
 	q.Call, q.Target, q.Missing = call, target, missing
+	q.document, q.service = nil, nil
 	q.resource = resource
 	q.count = split(resource, &q.segments)
 	q.action = action
