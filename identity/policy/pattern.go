@@ -92,9 +92,16 @@ func compile(parts []Part) (text string, program []instruction) {
 	return text, program
 }
 
-// expand writes the pattern with its variables filled in, false if one has no
-// single value and no default. A value with the bytes that stand for wildcards is no
-// UTF-8 and resolves to nothing.
+// value is what stands for a variable, false if it has no single value and no default.
+func (in *instruction) value(q *Question) (string, bool) {
+	a := q.lookup(&in.key)
+	if len(a.values) != 1 && in.hasDefault {
+		return in.fallback, true
+	}
+	return a.literal()
+}
+
+// expand writes the pattern with its variables filled in, false if one has no value.
 func expand(dst []byte, program []instruction, q *Question) ([]byte, bool) {
 	for i := range program {
 		in := &program[i]
@@ -102,15 +109,11 @@ func expand(dst []byte, program []instruction, q *Question) ([]byte, bool) {
 			dst = append(dst, in.text...)
 			continue
 		}
-		v, n, _ := q.lookup(&in.key)
-		switch {
-		case n == 1 && strings.IndexByte(v[0], anyRun) < 0 && strings.IndexByte(v[0], anyRune) < 0:
-			dst = append(dst, v[0]...)
-		case n != 1 && in.hasDefault:
-			dst = append(dst, in.fallback...)
-		default:
+		v, ok := in.value(q)
+		if !ok {
 			return dst, false
 		}
+		dst = append(dst, v...)
 	}
 	return dst, true
 }
