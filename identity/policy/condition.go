@@ -59,19 +59,19 @@ type Operator struct {
 // A Condition is one key under one operator of a condition block. All conditions
 // of a statement must hold.
 type Condition struct {
-	Operator Operator
-	Key      string
-	Values   []string // as written; numbers and booleans by their JSON text
-
+	Operator  Operator
+	negated   bool // of the operator
+	wantTrue  bool // Bool and Null: a value is true
+	wantFalse bool // Bool and Null: a value is false
 	key       keyRef
-	negated   bool
 	patterns  []Pattern      // String and Arn operators
 	numbers   []number       // Numeric operators
 	instants  []instant      // Date operators
 	prefixes  []netip.Prefix // IP operators
 	blobs     []blob         // BinaryEquals
-	wantTrue  bool           // Bool and Null: a value is true
-	wantFalse bool           // Bool and Null: a value is false
+
+	Key    string
+	Values []string // as written; numbers and booleans by their JSON text
 }
 
 // Patterns are the values of a String or Arn operator in parts; nil for others.

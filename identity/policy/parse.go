@@ -245,6 +245,7 @@ func (p *parser) build(raw *rawStatement, s *Statement) error {
 	if err := p.buildResources(raw, s); err != nil {
 		return err
 	}
+	s.anyResource = len(s.Resources) == 0 || !s.NotResource && s.Resources[0].all
 	for _, c := range raw.conditions {
 		condition, err := p.buildCondition(&c)
 		if err != nil {

@@ -145,17 +145,20 @@ type Document struct {
 // A Statement is one statement as data. Its slices belong to the document and
 // must not be changed.
 type Statement struct {
-	Sid          string
+	// What every decision reads stands together.
 	Index        int // place in the document, from 0
 	Effect       Effect
-	Principals   []PrincipalRef // empty where the kind of document has none
 	NotPrincipal bool           // Principals lists the exempt
-	Actions      []string       // as written
-	NotAction    bool
-	Resources    []Pattern // empty in a trust policy: the role itself
-	NotResource  bool
+	NotAction    bool           // Actions lists the exempt
+	NotResource  bool           // Resources lists the exempt
+	anyResource  bool           // the resources need no look: *, or none
+	Principals   []PrincipalRef // empty where the kind of document has none
 	Conditions   []Condition
-	Start, End   Position // first and behind the last character of the statement
+	Resources    []Pattern // empty in a trust policy: the role itself
+
+	Sid        string
+	Actions    []string // as written
+	Start, End Position // first and behind the last character of the statement
 
 	actions []action
 }

@@ -204,7 +204,7 @@ func (q *Question) miss(name string) {
 // question. It looks neither at actions (Candidates does) nor at principals
 // (identity/authz does).
 func (s *Statement) Applies(q *Question) bool {
-	if !s.matchesResource(q) {
+	if !s.anyResource && !s.matchesResource(q) {
 		return false
 	}
 	holds := true
@@ -220,9 +220,6 @@ func (s *Statement) Applies(q *Question) bool {
 }
 
 func (s *Statement) matchesResource(q *Question) bool {
-	if len(s.Resources) == 0 {
-		return true // a trust policy speaks about its role
-	}
 	if !s.NotResource {
 		for i := range s.Resources {
 			if r := &s.Resources[i]; r.all || (q.Missing != nil || r.mayMatch(q)) && r.matchResource(q) == matches {
