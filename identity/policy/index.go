@@ -198,27 +198,10 @@ func (l *lists) share(wild []uint16) {
 	l.except = slices.DeleteFunc(l.except, func(e exception) bool { return e.whole })
 }
 
-// Candidates are the statements of an effect whose actions match the question, in their
-// order.
-func (d *Document) Candidates(q *Question, effect Effect) Candidates {
-	if q.document != d {
-		q.document = d
-		q.service = d.index.services.find(q.serviceHash, q.lower[:q.colon])
-		if q.service == nil {
-			q.service = &d.index.others
-		}
-	}
-	c := Candidates{statements: d.statements, q: q, lists: q.service.of(effect)}
-	if len(c.lists.exact.rows) > 0 {
-		c.exact = c.lists.exact.find(q.nameHash, q.lower[q.colon+1:len(q.action)])
-	}
-	return c
-}
-
-// Candidates walks over statements; see Document.Candidates.
-type Candidates struct {
+// A walk goes over the candidates of one document. It is a part of the Question, as
+// returning a fresh one costs more than all else here.
+type walk struct {
 	statements []Statement
-	q          *Question
 	lists      *lists
 	exact      []uint16 // of lists.exact, those of the question's action
 
@@ -226,58 +209,78 @@ type Candidates struct {
 	nextExact, nextWild, nextPattern, nextException int
 }
 
-// Next gives the next statement, nil at the end.
-func (c *Candidates) Next() *Statement {
+// Walk starts over the candidates of a document: the statements of an effect whose actions
+// match. Next gives them in their order. It ends the walk before.
+func (q *Question) Walk(d *Document, effect Effect) {
+	if q.document != d {
+		q.document = d
+		q.service = d.index.services.find(q.serviceHash, q.lower[:q.colon])
+		if q.service == nil {
+			q.service = &d.index.others
+		}
+	}
+	w := &q.walk
+	w.statements, w.lists, w.exact = d.statements, q.service.of(effect), nil
+	w.nextExact, w.nextWild, w.nextPattern, w.nextException = 0, 0, 0, 0
+	if len(w.lists.exact.rows) > 0 {
+		w.exact = w.lists.exact.find(q.nameHash, q.lower[q.colon+1:len(q.action)])
+	}
+}
+
+// Next gives the next candidate, nil at the end.
+func (q *Question) Next() *Statement {
 	// A merge of ascending lists: those that surely match, and those still to be asked.
-	l := c.lists
+	w := &q.walk
+	l := w.lists
 	for {
 		const end = 1 << 16
 		next := end
-		if c.nextExact < len(c.exact) {
-			next = int(c.exact[c.nextExact])
+		if w.nextExact < len(w.exact) {
+			next = int(w.exact[w.nextExact])
 		}
-		if c.nextWild < len(l.wild) {
-			next = min(next, int(l.wild[c.nextWild]))
+		if w.nextWild < len(l.wild) {
+			next = min(next, int(l.wild[w.nextWild]))
 		}
-		if c.nextPattern < len(l.patterns) {
-			next = min(next, int(l.patterns[c.nextPattern].statement))
+		if w.nextPattern < len(l.patterns) {
+			next = min(next, int(l.patterns[w.nextPattern].statement))
 		}
-		if next >= len(c.statements) {
+		if next >= len(w.statements) {
 			return nil
 		}
 		matched := false
-		if c.nextExact < len(c.exact) && int(c.exact[c.nextExact]) == next {
-			c.nextExact++
+		if w.nextExact < len(w.exact) && int(w.exact[w.nextExact]) == next {
+			w.nextExact++
 			matched = true
 		}
-		if c.nextWild < len(l.wild) && int(l.wild[c.nextWild]) == next {
-			c.nextWild++
-			matched = len(l.except) == 0 || c.unexcepted(next)
+		if w.nextWild < len(l.wild) && int(l.wild[w.nextWild]) == next {
+			w.nextWild++
+			matched = len(l.except) == 0 || q.unexcepted(next)
 		}
-		for ; c.nextPattern < len(l.patterns); c.nextPattern++ {
-			p := &l.patterns[c.nextPattern]
+		for ; w.nextPattern < len(l.patterns); w.nextPattern++ {
+			p := &l.patterns[w.nextPattern]
 			if int(p.statement) != next {
 				break
 			}
-			matched = matched || p.name.shape == shapeAll || p.name.matchFold(c.q.name())
+			matched = matched || p.name.shape == shapeAll || p.name.matchFold(q.name())
 		}
 		if matched {
-			return &c.statements[next]
+			return &w.statements[next]
 		}
 	}
 }
 
 // unexcepted says whether a statement that speaks of every service speaks of this
 // action. Statements that do not name the service in NotAction need no look.
-func (c *Candidates) unexcepted(statement int) bool {
-	except := c.lists.except
-	for c.nextException < len(except) && int(except[c.nextException].statement) < statement {
-		c.nextException++
+func (q *Question) unexcepted(statement int) bool {
+	w := &q.walk
+	except := w.lists.except
+	for w.nextException < len(except) && int(except[w.nextException].statement) < statement {
+		w.nextException++
 	}
-	if c.nextException == len(except) || int(except[c.nextException].statement) != statement {
+	if w.nextException == len(except) || int(except[w.nextException].statement) != statement {
 		return true
 	}
-	return !except[c.nextException].whole && c.statements[statement].matchesAction(c.q)
+	return !except[w.nextException].whole && w.statements[statement].matchesAction(q)
 }
 
 // matchesAction says whether the statement's Action or NotAction matches, without an index.

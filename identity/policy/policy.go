@@ -10,8 +10,8 @@
 // shared between goroutines and kept in snapshots; Named and Bind give changed
 // copies that share the compiled parts.
 //
-// To match, fill a Question, walk d.Candidates (the statements of one effect whose
-// actions match) and ask each one Applies (resource and conditions). Matching
+// To match, fill a Question, let it Walk over a document's candidates (the statements of
+// one effect whose actions match) and ask each one Applies (resource and conditions). Matching
 // allocates nothing, unless a variable expands a pattern beyond some hundred bytes.
 // Glob matching is iterative with one backtrack point; regular expressions
 // are not used, and no document or request makes it exponential.

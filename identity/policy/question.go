@@ -34,6 +34,7 @@ type Question struct {
 	// Where the last document asked speaks of the action's service.
 	document *Document
 	service  *serviceIndex
+	walk     walk
 }
 
 // maxAction bounds the names of actions, service included; AWS's are shorter.
@@ -43,7 +44,7 @@ const maxAction = 128
 // action is none: such a question must not be asked, it has no right answer.
 func (q *Question) Reset(action, resource string, call, target *Keys, missing *[]string) bool {
 	q.Call, q.Target, q.Missing = call, target, missing
-	q.document, q.service = nil, nil
+	q.document, q.service, q.walk = nil, nil, walk{}
 	if q.kept > 0 {
 		clear(q.known[:])
 		q.kept = 0
@@ -66,18 +67,20 @@ func (q *Question) Reset(action, resource string, call, target *Keys, missing *[
 func (q *Question) vendor() string { return q.action[:q.colon] }
 func (q *Question) name() string   { return q.action[q.colon+1:] }
 
-// split cuts s at its first five colons and returns the number of pieces.
+// split cuts s at its first five colons and returns the number of pieces. The pieces
+// are short, so that a plain loop is the fastest.
 func split(s string, into *[6]string) int {
-	for n := range 5 {
-		i := strings.IndexByte(s, ':')
-		if i < 0 {
-			into[n] = s
-			return n + 1
+	n, start := 0, 0
+	for i := 0; i < len(s); i++ {
+		if s[i] == ':' {
+			into[n], start = s[start:i], i+1
+			if n++; n == 5 {
+				break
+			}
 		}
-		into[n], s = s[:i], s[i+1:]
 	}
-	into[5] = s
-	return 6
+	into[n] = s[start:]
+	return n + 1
 }
 
 // answers is the number of answers that a Question remembers, a power of two.
@@ -201,7 +204,7 @@ func (q *Question) miss(name string) {
 }
 
 // Applies says whether the statement's resources and conditions match the
-// question. It looks neither at actions (Candidates does) nor at principals
+// question. It looks neither at actions (Walk does) nor at principals
 // (identity/authz does).
 func (s *Statement) Applies(q *Question) bool {
 	if !s.anyResource && !s.matchesResource(q) {
