@@ -230,8 +230,8 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 	// resource policy every allow counts, for the kinds of its principals.
 	all := e.trace != nil
 	if !spared && (all || o.deny == nil) {
-		candidates := d.Candidates(&e.q, policy.Deny)
-		for s := candidates.Next(); s != nil; s = candidates.Next() {
+		e.q.Walk(d, policy.Deny)
+		for s := e.q.Next(); s != nil; s = e.q.Next() {
 			if e.speaksOf(by, s) == 0 || !s.Applies(&e.q) {
 				continue
 			}
@@ -247,8 +247,8 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 	if !all && by != ByResource && o.allow != nil {
 		return
 	}
-	candidates := d.Candidates(&e.q, policy.Allow)
-	for s := candidates.Next(); s != nil; s = candidates.Next() {
+	e.q.Walk(d, policy.Allow)
+	for s := e.q.Next(); s != nil; s = e.q.Next() {
 		k := e.speaksOf(by, s)
 		if k == 0 || !s.Applies(&e.q) {
 			continue

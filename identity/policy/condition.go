@@ -59,19 +59,19 @@ type Operator struct {
 // A Condition is one key under one operator of a condition block. All conditions
 // of a statement must hold.
 type Condition struct {
-	Operator Operator
-	Key      string
-	Values   []string // as written; numbers and booleans by their JSON text
-
+	Operator  Operator
+	negated   bool // of the operator
+	wantTrue  bool // Bool and Null: a value is true
+	wantFalse bool // Bool and Null: a value is false
 	key       keyRef
-	negated   bool
 	patterns  []Pattern      // String and Arn operators
 	numbers   []number       // Numeric operators
 	instants  []instant      // Date operators
 	prefixes  []netip.Prefix // IP operators
 	blobs     []blob         // BinaryEquals
-	wantTrue  bool           // Bool and Null: a value is true
-	wantFalse bool           // Bool and Null: a value is false
+
+	Key    string
+	Values []string // as written; numbers and booleans by their JSON text
 }
 
 // Patterns are the values of a String or Arn operator in parts; nil for others.
@@ -210,8 +210,9 @@ func (c *Condition) add(s string, vars bool) (ok bool) {
 // values under an operator for one, which AWS leaves undefined, must neither
 // allow nor fail to deny (§3).
 func (c *Condition) holds(q *Question, effect Effect) bool {
-	values, n, deadlock := q.lookup(&c.key)
-	if deadlock {
+	a := q.lookup(&c.key)
+	values, n := a.values, len(a.values)
+	if a.deadlock {
 		return effect == Deny // of two tags that differ by case one cannot even say whether the key is there
 	}
 	if c.Operator.Op == Null {
@@ -230,7 +231,7 @@ func (c *Condition) holds(q *Question, effect Effect) bool {
 		return effect == Deny
 	}
 	for _, v := range values {
-		ok := c.match(v, q) != c.negated
+		ok := c.match(v, a, q) != c.negated
 		switch {
 		case c.Operator.Set == ForAllValues && !ok:
 			return false
@@ -241,9 +242,9 @@ func (c *Condition) holds(q *Question, effect Effect) bool {
 	return c.Operator.Set == ForAllValues
 }
 
-// match says whether a value of the request satisfies the operator's positive form
-// against one of the listed values.
-func (c *Condition) match(v string, q *Question) bool {
+// match says whether a value of the request, one of the answer's, satisfies the
+// operator's positive form against one of the listed values.
+func (c *Condition) match(v string, from *answer, q *Question) bool {
 	switch op := c.Operator.Op; op {
 	case StringEquals, StringNotEquals, StringLike, StringNotLike:
 		for i := range c.patterns {
@@ -281,22 +282,22 @@ func (c *Condition) match(v string, q *Question) bool {
 			}
 		}
 	case IPAddress, NotIPAddress:
-		a, ok := parseAddr(v)
+		a, ok := from.asAddr(v)
 		for i := range c.prefixes {
 			if ok && c.prefixes[i].Contains(a) {
 				return true
 			}
 		}
 	default:
-		return c.matchOrdered(v)
+		return c.matchOrdered(v, from)
 	}
 	return false
 }
 
 // matchOrdered is match for numbers and dates.
-func (c *Condition) matchOrdered(v string) bool {
+func (c *Condition) matchOrdered(v string, from *answer) bool {
 	if len(c.instants) > 0 {
-		t, ok := parseInstant(v)
+		t, ok := from.asInstant(v)
 		for i := range c.instants {
 			if ok && c.ordered(t.compare(c.instants[i])) {
 				return true

@@ -36,19 +36,29 @@ func compileAction(s string) (a action, message string) {
 	return action{service: strings.ToLower(vendor), name: newMatcher(compiled)}, ""
 }
 
-// An index finds the statements of one effect whose actions may match without
-// asking each one. Its size and the time to build it grow with the document, not
-// faster.
+// An index finds the statements whose actions may match without asking each one. Its
+// size and the time to build it grow with the document, not faster.
 type index struct {
 	services table[*serviceIndex]
-	wild     []uint16 // statements with a star, or with NotAction
+	others   serviceIndex // for services that no statement names
 }
 
-// A serviceIndex is what the statements say about one service. All lists ascend.
-type serviceIndex struct {
-	exact    table[[]uint16] // names without wildcards
-	patterns []pattern       // names with
-	except   []exception     // NotAction statements that name the service
+// A serviceIndex is what the statements say about one service, by their effect.
+type serviceIndex struct{ allows, denies lists }
+
+func (x *serviceIndex) of(effect Effect) *lists {
+	if effect == Deny {
+		return &x.denies
+	}
+	return &x.allows
+}
+
+// lists are the statements of one effect that may speak about a service. All ascend.
+type lists struct {
+	wild     []uint16        // statements with a star, or with NotAction
+	patterns []pattern       // names with wildcards
+	exact    table[[]uint16] // names without
+	except   []exception     // NotAction statements of wild that name the service
 }
 
 type pattern struct {
@@ -104,17 +114,18 @@ func (t *table[V]) find(hash uint64, name []byte) (v V) {
 }
 
 // newIndex relies on LimitParameter: no document has 65536 statements.
-func newIndex(statements []Statement, effect Effect) (x index) {
+func newIndex(statements []Statement) (x index) {
 	services := make(map[string]*serviceIndex)
-	exact := make(map[string]map[string][]uint16)
+	exact := make(map[*lists]map[string][]uint16)
 	for i := range statements {
 		s, n := &statements[i], uint16(i)
 		all := slices.ContainsFunc(s.actions, func(a action) bool { return a.all })
-		if s.Effect != effect || all && s.NotAction {
+		if all && s.NotAction {
 			continue // NotAction * is no action
 		}
 		if all || s.NotAction {
-			x.wild = append(x.wild, n)
+			others := x.others.of(s.Effect)
+			others.wild = append(others.wild, n)
 		}
 		for j := range s.actions {
 			a := &s.actions[j]
@@ -122,106 +133,154 @@ func newIndex(statements []Statement, effect Effect) (x index) {
 				break
 			}
 			if services[a.service] == nil {
-				services[a.service], exact[a.service] = new(serviceIndex), make(map[string][]uint16)
+				services[a.service] = new(serviceIndex)
 			}
-			services[a.service].add(n, a, s.NotAction, exact[a.service])
+			l := services[a.service].of(s.Effect)
+			if exact[l] == nil {
+				exact[l] = make(map[string][]uint16)
+			}
+			l.add(n, a, s.NotAction, exact[l])
 		}
 	}
-	for name, s := range services {
-		s.exact = newTable(exact[name])
+	for _, s := range services {
+		for _, effect := range []Effect{Allow, Deny} {
+			l := s.of(effect)
+			l.exact = newTable(exact[l])
+			l.share(x.others.of(effect).wild)
+		}
 	}
 	x.services = newTable(services)
 	return x
 }
 
-func (x *serviceIndex) add(n uint16, a *action, not bool, exact map[string][]uint16) {
+func (l *lists) add(n uint16, a *action, not bool, exact map[string][]uint16) {
 	switch {
 	case not:
-		if l := len(x.except); l == 0 || x.except[l-1].statement != n {
-			x.except = append(x.except, exception{statement: n})
+		if k := len(l.except); k == 0 || l.except[k-1].statement != n {
+			l.except = append(l.except, exception{statement: n})
 		}
-		last := &x.except[len(x.except)-1]
+		last := &l.except[len(l.except)-1]
 		last.whole = last.whole || a.name.shape == shapeAll
 	case a.name.shape != shapeExact:
-		x.patterns = append(x.patterns, pattern{n, a.name})
+		l.patterns = append(l.patterns, pattern{n, a.name})
 	default:
 		// Ascending, so that a repetition can only be the last.
-		if l := exact[a.name.text]; len(l) == 0 || l[len(l)-1] != n {
-			exact[a.name.text] = append(l, n)
+		if k := exact[a.name.text]; len(k) == 0 || k[len(k)-1] != n {
+			exact[a.name.text] = append(k, n)
 		}
 	}
 }
 
-// Candidates are the statements of an effect whose actions match the question, in their
-// order.
-func (d *Document) Candidates(q *Question, effect Effect) Candidates {
-	x := &d.allows
-	if effect == Deny {
-		x = &d.denies
+// share gives a service the statements of every service. It gets a list of its own,
+// without those that except all of it, if at least as many fall away as stay: then the lists of all
+// services together are no longer than the document.
+func (l *lists) share(wild []uint16) {
+	l.wild = wild
+	whole := 0
+	for _, e := range l.except {
+		if e.whole {
+			whole++
+		}
 	}
-	c := Candidates{d: d, q: q, wild: x.wild}
-	if s := x.services.find(q.serviceHash, q.lower[:q.colon]); s != nil {
-		c.patterns, c.except = s.patterns, s.except
-		c.exact = s.exact.find(q.nameHash, q.lower[q.colon+1:len(q.action)])
+	if whole == 0 || len(wild) > 2*whole {
+		return
 	}
-	return c
+	l.wild = make([]uint16, 0, len(wild)-whole)
+	except := l.except
+	for _, n := range wild {
+		for len(except) > 0 && except[0].statement < n {
+			except = except[1:]
+		}
+		if len(except) == 0 || except[0].statement != n || !except[0].whole {
+			l.wild = append(l.wild, n)
+		}
+	}
+	l.except = slices.DeleteFunc(l.except, func(e exception) bool { return e.whole })
 }
 
-// Candidates walks over statements; see Document.Candidates.
-type Candidates struct {
-	d           *Document
-	q           *Question
-	exact, wild []uint16
-	patterns    []pattern
-	except      []exception
+// A walk goes over the candidates of one document. It is a part of the Question, as
+// returning a fresh one costs more than all else here.
+type walk struct {
+	statements []Statement
+	lists      *lists
+	exact      []uint16 // of lists.exact, those of the question's action
+
+	// The next of each list.
+	nextExact, nextWild, nextPattern, nextException int
 }
 
-// Next gives the next statement, nil at the end.
-func (c *Candidates) Next() *Statement {
+// Walk starts over the candidates of a document: the statements of an effect whose actions
+// match. Next gives them in their order. It ends the walk before.
+func (q *Question) Walk(d *Document, effect Effect) {
+	if q.document != d {
+		q.document = d
+		q.service = d.index.services.find(q.serviceHash, q.lower[:q.colon])
+		if q.service == nil {
+			q.service = &d.index.others
+		}
+	}
+	w := &q.walk
+	w.statements, w.lists, w.exact = d.statements, q.service.of(effect), nil
+	w.nextExact, w.nextWild, w.nextPattern, w.nextException = 0, 0, 0, 0
+	if len(w.lists.exact.rows) > 0 {
+		w.exact = w.lists.exact.find(q.nameHash, q.lower[q.colon+1:len(q.action)])
+	}
+}
+
+// Next gives the next candidate, nil at the end.
+func (q *Question) Next() *Statement {
 	// A merge of ascending lists: those that surely match, and those still to be asked.
+	w := &q.walk
+	l := w.lists
 	for {
 		const end = 1 << 16
 		next := end
-		if len(c.exact) > 0 {
-			next = int(c.exact[0])
+		if w.nextExact < len(w.exact) {
+			next = int(w.exact[w.nextExact])
 		}
-		if len(c.wild) > 0 {
-			next = min(next, int(c.wild[0]))
+		if w.nextWild < len(l.wild) {
+			next = min(next, int(l.wild[w.nextWild]))
 		}
-		if len(c.patterns) > 0 {
-			next = min(next, int(c.patterns[0].statement))
+		if w.nextPattern < len(l.patterns) {
+			next = min(next, int(l.patterns[w.nextPattern].statement))
 		}
-		if next == end {
+		if next >= len(w.statements) {
 			return nil
 		}
 		matched := false
-		if len(c.exact) > 0 && int(c.exact[0]) == next {
-			c.exact, matched = c.exact[1:], true
+		if w.nextExact < len(w.exact) && int(w.exact[w.nextExact]) == next {
+			w.nextExact++
+			matched = true
 		}
-		if len(c.wild) > 0 && int(c.wild[0]) == next {
-			c.wild, matched = c.wild[1:], c.unexcepted(next)
+		if w.nextWild < len(l.wild) && int(l.wild[w.nextWild]) == next {
+			w.nextWild++
+			matched = len(l.except) == 0 || q.unexcepted(next)
 		}
-		for len(c.patterns) > 0 && int(c.patterns[0].statement) == next {
-			p := &c.patterns[0]
-			matched = matched || p.name.shape == shapeAll || p.name.matchFold(c.q.name())
-			c.patterns = c.patterns[1:]
+		for ; w.nextPattern < len(l.patterns); w.nextPattern++ {
+			p := &l.patterns[w.nextPattern]
+			if int(p.statement) != next {
+				break
+			}
+			matched = matched || p.name.shape == shapeAll || p.name.matchFold(q.name())
 		}
 		if matched {
-			return &c.d.statements[next]
+			return &w.statements[next]
 		}
 	}
 }
 
 // unexcepted says whether a statement that speaks of every service speaks of this
 // action. Statements that do not name the service in NotAction need no look.
-func (c *Candidates) unexcepted(statement int) bool {
-	for len(c.except) > 0 && int(c.except[0].statement) < statement {
-		c.except = c.except[1:]
+func (q *Question) unexcepted(statement int) bool {
+	w := &q.walk
+	except := w.lists.except
+	for w.nextException < len(except) && int(except[w.nextException].statement) < statement {
+		w.nextException++
 	}
-	if len(c.except) == 0 || int(c.except[0].statement) != statement {
+	if w.nextException == len(except) || int(except[w.nextException].statement) != statement {
 		return true
 	}
-	return !c.except[0].whole && c.d.statements[statement].matchesAction(c.q)
+	return !except[w.nextException].whole && w.statements[statement].matchesAction(q)
 }
 
 // matchesAction says whether the statement's Action or NotAction matches, without an index.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"unique"
 )
 
 // Keys are the condition keys of a request: names without regard to case, each
@@ -138,13 +139,18 @@ func isTag(name string) bool {
 	return ok && len(kind) >= 3 && strings.EqualFold(kind[len(kind)-3:], "tag")
 }
 
-// A keyRef is a key's name as a document holds it, hashed once.
+// A keyRef is a key's name as a document holds it, hashed once. Equal names of all
+// documents have one handle, so that a question knows again what it has looked up.
 type keyRef struct {
-	hash uint64
-	name string
+	handle unique.Handle[string]
+	hash   uint64
+	name   string
 }
 
-func refer(name string) keyRef { return keyRef{fold(name), name} }
+func refer(name string) keyRef {
+	h := unique.Make(name)
+	return keyRef{h, fold(name), h.Value()}
+}
 
 // fold hashes a name so that names equal under simple case folding hash
 // alike. It is no defence: a table that an attacker fills with colliding names

@@ -22,8 +22,8 @@ func applies(t *testing.T, text, action, resource string, keys *policy.Keys) boo
 		t.Fatalf("%q is no action", action)
 	}
 	for _, effect := range []policy.Effect{policy.Deny, policy.Allow} {
-		candidates := d.Candidates(&q, effect)
-		for s := candidates.Next(); s != nil; s = candidates.Next() {
+		q.Walk(d, effect)
+		for s := q.Next(); s != nil; s = q.Next() {
 			if s.Applies(&q) {
 				return true
 			}
@@ -308,8 +308,8 @@ func TestTheIndexFindsWhatTheStatementsSay(t *testing.T) {
 		var q policy.Question
 		q.Reset(action, "*", nil, nil, nil)
 		var got []int
-		candidates := d.Candidates(&q, policy.Allow)
-		for s := candidates.Next(); s != nil; s = candidates.Next() {
+		q.Walk(d, policy.Allow)
+		for s := q.Next(); s != nil; s = q.Next() {
 			got = append(got, s.Index)
 		}
 		if !slices.Equal(got, want) {

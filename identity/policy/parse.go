@@ -111,7 +111,7 @@ func (p *parser) document() (*Document, error) {
 		}
 		sids[s.Sid] = true
 	}
-	d.allows, d.denies = newIndex(d.statements, Allow), newIndex(d.statements, Deny)
+	d.index = newIndex(d.statements)
 	return d, nil
 }
 
@@ -245,6 +245,7 @@ func (p *parser) build(raw *rawStatement, s *Statement) error {
 	if err := p.buildResources(raw, s); err != nil {
 		return err
 	}
+	s.anyResource = len(s.Resources) == 0 || !s.NotResource && s.Resources[0].all
 	for _, c := range raw.conditions {
 		condition, err := p.buildCondition(&c)
 		if err != nil {

@@ -327,9 +327,9 @@ func FuzzParse(f *testing.F) {
 		for _, action := range []string{"s3:GetObject", "sts:AssumeRole"} {
 			q.Reset(action, "arn:aws:s3:::records/x", &keys, nil, nil)
 			for _, effect := range []policy.Effect{policy.Allow, policy.Deny} {
-				candidates := d.Candidates(&q, effect)
+				q.Walk(d, effect)
 				last := -1
-				for s := candidates.Next(); s != nil; s = candidates.Next() {
+				for s := q.Next(); s != nil; s = q.Next() {
 					s.Applies(&q)
 					if s.Index <= last || s.Effect != effect {
 						t.Fatalf("statement %d behind %d", s.Index, last)

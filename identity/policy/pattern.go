@@ -8,16 +8,18 @@ import (
 // A Pattern is one string of Resource, NotResource, or of a condition on
 // strings or ARNs.
 type Pattern struct {
-	text     string
-	parts    []Part
 	variable bool
+	never    bool // fewer than six segments and no star at the end: matches nothing
+	all      bool // a resource of *
 
-	whole    matcher       // a string's value without variables
+	whole    matcher       // a string's value without variables; a resource's sixth segment, if there is a head
+	head     string        // of a resource: the first five segments with their colons, if they hold no wildcard
 	segments []matcher     // an ARN's; of a resource with variables the first five
-	never    bool          // fewer than six segments and no star at the end: matches nothing
-	all      bool          // a resource of *
 	program  []instruction // with variables: what to expand, of a resource the sixth segment
-	prefix   string        // of a resource with variables: the sixth segment's fixed beginning
+	straight bool          // the program has wildcards only in its last instruction
+
+	text  string
+	parts []Part
 }
 
 // A PartKind says what a piece of a pattern matches.
@@ -53,6 +55,7 @@ func (p *Pattern) HasVariables() bool { return p.variable }
 // (wildcards already in their compiled bytes), or a key whose value to insert.
 type instruction struct {
 	text       string
+	last       matcher // of the last instruction of a straight program: text, classified
 	key        keyRef
 	isKey      bool
 	fallback   string
@@ -92,9 +95,24 @@ func compile(parts []Part) (text string, program []instruction) {
 	return text, program
 }
 
-// expand writes the pattern with its variables filled in, false if one has no
-// single value and no default. A value with the bytes that stand for wildcards is no
-// UTF-8 and resolves to nothing.
+// prefix is the fixed text that the instruction begins with.
+func (in *instruction) prefix() string {
+	if in.last.shape == shapeExact || in.last.shape == shapePrefix {
+		return in.last.text
+	}
+	return ""
+}
+
+// value is what stands for a variable, false if it has no single value and no default.
+func (in *instruction) value(q *Question) (string, bool) {
+	a := q.lookup(&in.key)
+	if len(a.values) != 1 && in.hasDefault {
+		return in.fallback, true
+	}
+	return a.literal()
+}
+
+// expand writes the pattern with its variables filled in, false if one has no value.
 func expand(dst []byte, program []instruction, q *Question) ([]byte, bool) {
 	for i := range program {
 		in := &program[i]
@@ -102,15 +120,11 @@ func expand(dst []byte, program []instruction, q *Question) ([]byte, bool) {
 			dst = append(dst, in.text...)
 			continue
 		}
-		v, n, _ := q.lookup(&in.key)
-		switch {
-		case n == 1 && strings.IndexByte(v[0], anyRun) < 0 && strings.IndexByte(v[0], anyRune) < 0:
-			dst = append(dst, v[0]...)
-		case n != 1 && in.hasDefault:
-			dst = append(dst, in.fallback...)
-		default:
+		v, ok := in.value(q)
+		if !ok {
 			return dst, false
 		}
+		dst = append(dst, v...)
 	}
 	return dst, true
 }
@@ -202,7 +216,7 @@ func newStringPattern(s string, vars, wilds bool) (p Pattern, ok bool) {
 	p = Pattern{text: s, parts: parts, variable: hasVariable(parts)}
 	compiled, program := compile(parts)
 	if p.variable {
-		p.program = program
+		p.setProgram(program)
 	} else {
 		p.whole = newMatcher(compiled)
 	}
@@ -219,7 +233,7 @@ func newARNPattern(s string, vars bool) (p Pattern, ok bool) {
 	p = Pattern{text: s, parts: parts, variable: hasVariable(parts)}
 	compiled, program := compile(parts)
 	if p.variable {
-		p.program = program
+		p.setProgram(program)
 	} else {
 		p.setSegments(compiled)
 	}
@@ -254,6 +268,10 @@ func newResourcePattern(s string, vars bool) (p Pattern, message string) {
 	if !p.variable {
 		compiled, _ := compile(parts)
 		p.setSegments(compiled)
+		if len(p.segments) == 6 {
+			p.whole = p.segments[5]
+			p.setHead()
+		}
 		return p, ""
 	}
 	head, _ := scan(s[:len(s)-len(raw[5])-1], false, true)
@@ -261,10 +279,9 @@ func newResourcePattern(s string, vars bool) (p Pattern, message string) {
 	p.setSegments(compiled)
 	p.never = false // the sixth segment follows
 	tail, _ := scan(raw[5], vars, true)
-	_, p.program = compile(tail)
-	if tail[0].Kind == Literal {
-		p.prefix = tail[0].Text
-	}
+	_, program := compile(tail)
+	p.setProgram(program)
+	p.setHead()
 	return p, ""
 }
 
@@ -286,6 +303,29 @@ func (p *Pattern) setSegments(compiled string) {
 	p.never = n < 6 && (compiled == "" || compiled[len(compiled)-1] != anyRun)
 }
 
+func (p *Pattern) setHead() {
+	var head strings.Builder
+	for i := range 5 {
+		if p.segments[i].shape != shapeExact {
+			return
+		}
+		head.WriteString(p.segments[i].text)
+		head.WriteByte(':')
+	}
+	p.head = head.String()
+}
+
+func (p *Pattern) setProgram(program []instruction) {
+	p.program, p.straight = program, true
+	for i := range program {
+		in := &program[i]
+		in.last = newMatcher(in.text)
+		if i < len(program)-1 && in.last.shape != shapeExact {
+			p.straight = false
+		}
+	}
+}
+
 // A verdict is what matching a pattern with variables comes to.
 type verdict uint8
 
@@ -298,17 +338,11 @@ const (
 // scratch is the room for one expanded pattern on the stack; longer ones go to the heap.
 const scratch = 512
 
-// mayMatch is a cheap look at the end of the resource, where patterns differ most. It
-// looks up no keys, so it must not stand in for matchResource where an unresolvable
-// variable makes a difference.
+// mayMatch is a look at the end of the resource, where patterns differ most. It looks up no
+// keys, so it must not stand in for matchResource where an unresolvable variable makes a
+// difference.
 func (p *Pattern) mayMatch(q *Question) bool {
-	switch {
-	case p.variable:
-		return q.count == 6 && strings.HasPrefix(q.segments[5], p.prefix)
-	case len(p.segments) == 6:
-		return q.count == 6 && p.segments[5].match(q.segments[5])
-	}
-	return true
+	return !p.variable || q.count == 6 && strings.HasPrefix(q.segments[5], p.program[0].prefix())
 }
 
 // matchResource matches segment by segment (§3).
@@ -316,20 +350,69 @@ func (p *Pattern) matchResource(q *Question) verdict {
 	switch {
 	case p.all:
 		return matches
-	case !p.variable:
-		if p.matchSegments(&q.segments, q.count) {
+	case p.variable:
+		// Filled in before the rest is compared: NotResource must know of an
+		// unresolvable variable whether or not the rest matches.
+		v := p.matchProgram(q.segments[5], q)
+		if v == matches && !p.matchHead(q) {
+			return differs
+		}
+		return v
+	case p.head != "":
+		if q.count == 6 && p.whole.match(q.segments[5]) && p.matchHead(q) {
 			return matches
 		}
-		return differs
+	case p.matchSegments(&q.segments, q.count):
+		return matches
 	}
-	// Expanded before the rest is compared: NotResource must know of an
-	// unresolvable variable whether or not the rest matches.
+	return differs
+}
+
+// matchHead compares the first five segments. The colons of a head can only be those of
+// the resource, so that one comparison does for five.
+func (p *Pattern) matchHead(q *Question) bool {
+	if p.head != "" {
+		return strings.HasPrefix(q.resource, p.head)
+	}
+	return q.count == 6 && matchAll(p.segments[:5], &q.segments)
+}
+
+// matchProgram matches s against the pattern with its variables filled in.
+func (p *Pattern) matchProgram(s string, q *Question) verdict {
+	if !p.straight {
+		return p.matchExpanded(s, q)
+	}
+	// Without a star before it, every piece has its one place, and nothing needs to be written down.
+	ok := true
+	for i := range p.program {
+		in := &p.program[i]
+		piece := in.text
+		if in.isKey {
+			var resolved bool
+			if piece, resolved = in.value(q); !resolved {
+				return unresolved // even if s differs already
+			}
+		} else if i == len(p.program)-1 {
+			ok, s = ok && in.last.match(s), ""
+			break
+		}
+		if ok {
+			s, ok = strings.CutPrefix(s, piece)
+		}
+	}
+	if ok && s == "" {
+		return matches
+	}
+	return differs
+}
+
+func (p *Pattern) matchExpanded(s string, q *Question) verdict {
 	var room [scratch]byte
-	tail, ok := expand(room[:0], p.program, q)
-	if !ok {
+	text, ok := expand(room[:0], p.program, q)
+	switch {
+	case !ok:
 		return unresolved
-	}
-	if q.count == 6 && matchAll(p.segments, &q.segments) && glob(tail, q.segments[5]) {
+	case glob(text, s):
 		return matches
 	}
 	return differs
@@ -341,8 +424,9 @@ func (p *Pattern) matchSegments(segments *[6]string, count int) bool {
 	return !p.never && count >= len(p.segments) && matchAll(p.segments, segments)
 }
 
+// matchAll begins at the end, where patterns differ most.
 func matchAll(patterns []matcher, segments *[6]string) bool {
-	for i := range patterns {
+	for i := len(patterns) - 1; i >= 0; i-- {
 		if !patterns[i].match(segments[i]) {
 			return false
 		}
@@ -382,13 +466,10 @@ func (p *Pattern) matchString(v string, ignoreCase bool, q *Question) bool {
 		}
 		return p.whole.match(v)
 	}
+	if !ignoreCase {
+		return p.matchProgram(v, q) == matches
+	}
 	var room [scratch]byte
 	text, ok := expand(room[:0], p.program, q)
-	switch {
-	case !ok:
-		return false
-	case ignoreCase:
-		return strings.EqualFold(string(text), v)
-	}
-	return glob(text, v)
+	return ok && strings.EqualFold(string(text), v)
 }

@@ -10,8 +10,8 @@
 // shared between goroutines and kept in snapshots; Named and Bind give changed
 // copies that share the compiled parts.
 //
-// To match, fill a Question, walk d.Candidates (the statements of one effect whose
-// actions match) and ask each one Applies (resource and conditions). Matching
+// To match, fill a Question, let it Walk over a document's candidates (the statements of
+// one effect whose actions match) and ask each one Applies (resource and conditions). Matching
 // allocates nothing, unless a variable expands a pattern beyond some hundred bytes.
 // Glob matching is iterative with one backtrack point; regular expressions
 // are not used, and no document or request makes it exponential.
@@ -139,24 +139,26 @@ type Document struct {
 	label      string
 	text       []byte
 	statements []Statement
-	allows     index
-	denies     index
+	index      index
 }
 
 // A Statement is one statement as data. Its slices belong to the document and
 // must not be changed.
 type Statement struct {
-	Sid          string
+	// What every decision reads stands together.
 	Index        int // place in the document, from 0
 	Effect       Effect
-	Principals   []PrincipalRef // empty where the kind of document has none
 	NotPrincipal bool           // Principals lists the exempt
-	Actions      []string       // as written
-	NotAction    bool
-	Resources    []Pattern // empty in a trust policy: the role itself
-	NotResource  bool
+	NotAction    bool           // Actions lists the exempt
+	NotResource  bool           // Resources lists the exempt
+	anyResource  bool           // the resources need no look: *, or none
+	Principals   []PrincipalRef // empty where the kind of document has none
 	Conditions   []Condition
-	Start, End   Position // first and behind the last character of the statement
+	Resources    []Pattern // empty in a trust policy: the role itself
+
+	Sid        string
+	Actions    []string // as written
+	Start, End Position // first and behind the last character of the statement
 
 	actions []action
 }

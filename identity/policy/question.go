@@ -1,12 +1,17 @@
 package policy
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+	"unique"
+)
 
 // A Question is one request as statements see it. Reset fills it; the zero value
 // is not ready. It is used by one goroutine at a time.
 type Question struct {
 	// Call and Target hold the condition keys: those of the call and its caller, and
-	// those of the one thing asked about, which win. Either may be nil.
+	// those of the one thing asked about, which win. Either may be nil. They must not
+	// change until the next Reset: what has been looked up is remembered.
 	Call, Target *Keys
 	// Missing, if not nil, collects the condition keys that a statement asked for
 	// and that were absent, as the documents spell them.
@@ -21,6 +26,15 @@ type Question struct {
 	lower  [maxAction]byte
 
 	serviceHash, nameHash uint64
+
+	// What has been looked up, and how many places of it are taken.
+	known [answers]answer
+	kept  int
+
+	// Where the last document asked speaks of the action's service.
+	document *Document
+	service  *serviceIndex
+	walk     walk
 }
 
 // maxAction bounds the names of actions, service included; AWS's are shorter.
@@ -30,6 +44,11 @@ const maxAction = 128
 // action is none: such a question must not be asked, it has no right answer.
 func (q *Question) Reset(action, resource string, call, target *Keys, missing *[]string) bool {
 	q.Call, q.Target, q.Missing = call, target, missing
+	q.document, q.service, q.walk = nil, nil, walk{}
+	if q.kept > 0 {
+		clear(q.known[:])
+		q.kept = 0
+	}
 	q.resource = resource
 	q.count = split(resource, &q.segments)
 	q.action = action
@@ -48,35 +67,128 @@ func (q *Question) Reset(action, resource string, call, target *Keys, missing *[
 func (q *Question) vendor() string { return q.action[:q.colon] }
 func (q *Question) name() string   { return q.action[q.colon+1:] }
 
-// split cuts s at its first five colons and returns the number of pieces.
+// split cuts s at its first five colons and returns the number of pieces. The pieces
+// are short, so that a plain loop is the fastest.
 func split(s string, into *[6]string) int {
-	for n := range 5 {
-		i := strings.IndexByte(s, ':')
-		if i < 0 {
-			into[n] = s
-			return n + 1
+	n, start := 0, 0
+	for i := 0; i < len(s); i++ {
+		if s[i] == ':' {
+			into[n], start = s[start:i], i+1
+			if n++; n == 5 {
+				break
+			}
 		}
-		into[n], s = s[:i], s[i+1:]
 	}
-	into[5] = s
-	return 6
+	into[n] = s[start:]
+	return n + 1
 }
 
-// lookup gives the values of a key and their number; deadlock says that the key is a tag
-// set in two spellings. The target's key hides the call's.
-func (q *Question) lookup(k *keyRef) (values []string, n int, deadlock bool) {
-	if q.Target != nil {
-		if e := q.Target.find(k.hash, k.name); e != nil && e.n > 0 {
-			return q.Target.of(e), e.n, e.deadlock
+// answers is the number of answers that a Question remembers, a power of two.
+// Policies ask for few keys, and for these again and again.
+const answers = 16
+
+// An answer is what a request says about one key. It holds until the next lookup.
+type answer struct {
+	key      unique.Handle[string] // zero: free
+	values   []string              // none: the key is absent
+	deadlock bool                  // the key is a tag set in two spellings
+
+	// What has been read out of a single value, on demand.
+	state   uint8
+	addr    netip.Addr
+	instant instant
+}
+
+// The states of an answer.
+const (
+	addrRead uint8 = 1 << iota
+	addrValid
+	instantRead
+	instantValid
+	literalRead
+	literalValid
+)
+
+// lookup gives the values of a key. The target's key hides the call's.
+func (q *Question) lookup(k *keyRef) *answer {
+	// Open addressing. It is never full, so every search ends.
+	home := k.hash % answers
+	i := home
+	for ; q.known[i].key != (unique.Handle[string]{}); i = (i + 1) % answers {
+		if q.known[i].key == k.handle {
+			return &q.known[i]
 		}
 	}
-	if q.Call != nil {
-		if e := q.Call.find(k.hash, k.name); e != nil && e.n > 0 {
-			return q.Call.of(e), e.n, e.deadlock
+	if q.kept == answers*3/4 {
+		i = home // take another's place, if there is one: that key is then looked up anew
+	}
+	a := &q.known[i]
+	if a.key == (unique.Handle[string]{}) {
+		q.kept++
+	}
+	*a = answer{key: k.handle}
+	if !a.find(q.Target, k) && !a.find(q.Call, k) {
+		q.miss(k.name)
+	}
+	return a
+}
+
+func (a *answer) find(keys *Keys, k *keyRef) bool {
+	if keys == nil {
+		return false
+	}
+	e := keys.find(k.hash, k.name)
+	if e == nil || e.n == 0 {
+		return false
+	}
+	a.values, a.deadlock = keys.of(e), e.deadlock
+	return true
+}
+
+// literal gives the single value of a key that can stand in a pattern: one with the
+// bytes that stand for wildcards is no UTF-8 and resolves to nothing.
+func (a *answer) literal() (string, bool) {
+	if len(a.values) != 1 {
+		return "", false
+	}
+	v := a.values[0]
+	if a.state&literalRead == 0 {
+		a.state |= literalRead
+		if strings.IndexByte(v, anyRun) < 0 && strings.IndexByte(v, anyRune) < 0 {
+			a.state |= literalValid
 		}
 	}
-	q.miss(k.name)
-	return nil, 0, false
+	return v, a.state&literalValid != 0
+}
+
+// asAddr reads v, one of the answer's values, as an address.
+func (a *answer) asAddr(v string) (netip.Addr, bool) {
+	if len(a.values) != 1 {
+		return parseAddr(v)
+	}
+	if a.state&addrRead == 0 {
+		a.state |= addrRead
+		var ok bool
+		if a.addr, ok = parseAddr(v); ok {
+			a.state |= addrValid
+		}
+	}
+	return a.addr, a.state&addrValid != 0
+}
+
+// asInstant reads v, one of the answer's values, as a date.
+func (a *answer) asInstant(v string) (instant, bool) {
+	if len(a.values) != 1 {
+		return parseInstant(v)
+	}
+	if a.state&instantRead == 0 {
+		a.state |= instantRead
+		var ok bool
+		if a.instant, ok = parseInstant(v); ok {
+			a.state |= instantValid
+		}
+	}
+	return a.instant, a.state&instantValid != 0
 }
 
 func (q *Question) miss(name string) {
@@ -92,10 +204,10 @@ func (q *Question) miss(name string) {
 }
 
 // Applies says whether the statement's resources and conditions match the
-// question. It looks neither at actions (Candidates does) nor at principals
+// question. It looks neither at actions (Walk does) nor at principals
 // (identity/authz does).
 func (s *Statement) Applies(q *Question) bool {
-	if !s.matchesResource(q) {
+	if !s.anyResource && !s.matchesResource(q) {
 		return false
 	}
 	holds := true
@@ -111,9 +223,6 @@ func (s *Statement) Applies(q *Question) bool {
 }
 
 func (s *Statement) matchesResource(q *Question) bool {
-	if len(s.Resources) == 0 {
-		return true // a trust policy speaks about its role
-	}
 	if !s.NotResource {
 		for i := range s.Resources {
 			if r := &s.Resources[i]; r.all || (q.Missing != nil || r.mayMatch(q)) && r.matchResource(q) == matches {
