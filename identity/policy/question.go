@@ -109,8 +109,16 @@ const (
 	literalValid
 )
 
-// lookup gives the values of a key. The target's key hides the call's.
+// lookup gives the values of a key.
 func (q *Question) lookup(k *keyRef) *answer {
+	if a := &q.known[k.hash%answers]; a.key == k.handle {
+		return a
+	}
+	return q.search(k)
+}
+
+// search is lookup beyond the key's first place. The target's key hides the call's.
+func (q *Question) search(k *keyRef) *answer {
 	// Open addressing. It is never full, so every search ends.
 	home := k.hash % answers
 	i := home
