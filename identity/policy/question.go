@@ -220,14 +220,24 @@ func (s *Statement) Applies(q *Question) bool {
 	}
 	holds := true
 	for i := range s.Conditions {
-		if !s.Conditions[i].holds(q, s.Effect) {
-			holds = false
-			if q.Missing == nil {
-				break // else the other keys' absence is wanted, too
+		c := &s.Conditions[i]
+		if c.holds(q, s.Effect) {
+			continue
+		}
+		holds = false
+		if q.Missing == nil { // else the other keys' absence is wanted, too
+			if c.bit != 0 && q.walksOver(s) {
+				q.walk.failed |= c.bit
 			}
+			break
 		}
 	}
 	return holds
+}
+
+// walksOver says whether the statement is of the document that is being walked over.
+func (q *Question) walksOver(s *Statement) bool {
+	return s.Index < len(q.walk.statements) && s == &q.walk.statements[s.Index]
 }
 
 func (s *Statement) matchesResource(q *Question) bool {
