@@ -232,7 +232,7 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 	if !spared && (all || o.deny == nil) {
 		e.q.Walk(d, policy.Deny)
 		for s := e.q.Next(); s != nil; s = e.q.Next() {
-			if e.speaksOf(by, s) == 0 || !s.Applies(&e.q) {
+			if len(s.Principals) > 0 && e.speaksOf(s) == 0 || !s.Applies(&e.q) {
 				continue
 			}
 			if o.deny == nil {
@@ -247,9 +247,18 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 	if !all && by != ByResource && o.allow != nil {
 		return
 	}
+	// Statements of documents without principals speak of their owner directly. Where principals
+	// are due, a document without them was put in the wrong place: it allows nobody, but denies.
+	unnamed := direct
+	if by == ByResource || by == ByRCP || by == ByEndpoint {
+		unnamed = 0
+	}
 	e.q.Walk(d, policy.Allow)
 	for s := e.q.Next(); s != nil; s = e.q.Next() {
-		k := e.speaksOf(by, s)
+		k := unnamed
+		if len(s.Principals) > 0 {
+			k = e.speaksOf(s)
+		}
 		if k == 0 || !s.Applies(&e.q) {
 			continue
 		}

@@ -12,16 +12,9 @@ const (
 	anyone                    // *
 )
 
-// speaksOf gives the kinds by which a statement speaks of the caller, 0 if it does
-// not. Statements of documents without principals speak of their owner directly. Where
-// principals are due, a document without them was put in the wrong place: it allows nobody.
-func (e *evaluation) speaksOf(by By, s *policy.Statement) (k kinds) {
-	if len(s.Principals) == 0 {
-		if s.Effect == policy.Allow && (by == ByResource || by == ByRCP || by == ByEndpoint) {
-			return 0
-		}
-		return direct
-	}
+// speaksOf gives the kinds by which a statement with principals speaks of the caller, 0
+// if it does not.
+func (e *evaluation) speaksOf(s *policy.Statement) (k kinds) {
 	if s.NotPrincipal {
 		if e.exempt(s.Principals) {
 			return 0

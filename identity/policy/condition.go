@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 )
@@ -60,9 +61,10 @@ type Operator struct {
 // of a statement must hold.
 type Condition struct {
 	Operator  Operator
-	negated   bool // of the operator
-	wantTrue  bool // Bool and Null: a value is true
-	wantFalse bool // Bool and Null: a value is false
+	negated   bool   // of the operator
+	wantTrue  bool   // Bool and Null: a value is true
+	wantFalse bool   // Bool and Null: a value is false
+	bit       uint64 // one bit, if the document repeats the condition under the same effect
 	key       keyRef
 	patterns  []Pattern      // String and Arn operators
 	numbers   []number       // Numeric operators
@@ -204,6 +206,43 @@ func (c *Condition) add(s string, vars bool) (ok bool) {
 		ok = isTrue || isFalse
 	}
 	return ok
+}
+
+// markRepeated gives the first 64 conditions that a document repeats a bit each: authors
+// write the same address or the same MFA into statement after statement, and where it has
+// failed once, none of the others need be asked. The effect counts, see holds.
+func markRepeated(statements []Statement) {
+	type identity struct {
+		effect      Effect
+		operator    Operator
+		key, values string
+	}
+	first := make(map[identity]*Condition)
+	n := 0
+	for i := range statements {
+		s := &statements[i]
+		for j := range s.Conditions {
+			c := &s.Conditions[j]
+			id := identity{s.Effect, c.Operator, c.Key, fmt.Sprintf("%q", c.Values)}
+			f := first[id]
+			switch {
+			case f == nil:
+				first[id] = c
+				continue
+			case f.bit == 0 && n == 64:
+				continue
+			case f.bit == 0:
+				f.bit = 1 << n
+				n++
+			}
+			c.bit = f.bit
+		}
+	}
+	for i := range statements {
+		for j := range statements[i].Conditions {
+			statements[i].repeated |= statements[i].Conditions[j].bit
+		}
+	}
 }
 
 // holds evaluates the condition. The effect matters in one case: a key with several

@@ -207,6 +207,9 @@ type walk struct {
 
 	// The next of each list.
 	nextExact, nextWild, nextPattern, nextException int
+
+	// The document's repeated conditions that do not hold, as in Condition.bit.
+	failed uint64
 }
 
 // Walk starts over the candidates of a document: the statements of an effect whose actions
@@ -214,6 +217,7 @@ type walk struct {
 func (q *Question) Walk(d *Document, effect Effect) {
 	if q.document != d {
 		q.document = d
+		q.walk.failed = 0
 		q.service = d.index.services.find(q.serviceHash, q.lower[:q.colon])
 		if q.service == nil {
 			q.service = &d.index.others
@@ -227,7 +231,8 @@ func (q *Question) Walk(d *Document, effect Effect) {
 	}
 }
 
-// Next gives the next candidate, nil at the end.
+// Next gives the next candidate, nil at the end. It may leave out statements of which it
+// is known already that Applies would be false.
 func (q *Question) Next() *Statement {
 	// A merge of ascending lists: those that surely match, and those still to be asked.
 	w := &q.walk
@@ -264,7 +269,9 @@ func (q *Question) Next() *Statement {
 			matched = matched || p.name.shape == shapeAll || p.name.matchFold(q.name())
 		}
 		if matched {
-			return &w.statements[next]
+			if s := &w.statements[next]; s.repeated&w.failed == 0 {
+				return s
+			}
 		}
 	}
 }

@@ -111,6 +111,7 @@ func (p *parser) document() (*Document, error) {
 		}
 		sids[s.Sid] = true
 	}
+	markRepeated(d.statements)
 	d.index = newIndex(d.statements)
 	return d, nil
 }

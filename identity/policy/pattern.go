@@ -11,12 +11,13 @@ type Pattern struct {
 	variable bool
 	never    bool // fewer than six segments and no star at the end: matches nothing
 	all      bool // a resource of *
+	straight bool // the program has wildcards only in its last instruction
 
+	prefix   string        // of a program: the fixed text it begins with
 	whole    matcher       // a string's value without variables; a resource's sixth segment, if there is a head
 	head     string        // of a resource: the first five segments with their colons, if they hold no wildcard
 	segments []matcher     // an ARN's; of a resource with variables the first five
 	program  []instruction // with variables: what to expand, of a resource the sixth segment
-	straight bool          // the program has wildcards only in its last instruction
 
 	text  string
 	parts []Part
@@ -93,14 +94,6 @@ func compile(parts []Part) (text string, program []instruction) {
 		text = program[0].text
 	}
 	return text, program
-}
-
-// prefix is the fixed text that the instruction begins with.
-func (in *instruction) prefix() string {
-	if in.last.shape == shapeExact || in.last.shape == shapePrefix {
-		return in.last.text
-	}
-	return ""
 }
 
 // value is what stands for a variable, false if it has no single value and no default.
@@ -324,6 +317,9 @@ func (p *Pattern) setProgram(program []instruction) {
 			p.straight = false
 		}
 	}
+	if first := &program[0].last; first.shape == shapeExact || first.shape == shapePrefix {
+		p.prefix = first.text
+	}
 }
 
 // A verdict is what matching a pattern with variables comes to.
@@ -342,7 +338,7 @@ const scratch = 512
 // keys, so it must not stand in for matchResource where an unresolvable variable makes a
 // difference.
 func (p *Pattern) mayMatch(q *Question) bool {
-	return !p.variable || q.count == 6 && strings.HasPrefix(q.segments[5], p.program[0].prefix())
+	return !p.variable || q.count == 6 && strings.HasPrefix(q.segments[5], p.prefix)
 }
 
 // matchResource matches segment by segment (§3).

@@ -146,7 +146,8 @@ type Document struct {
 // must not be changed.
 type Statement struct {
 	// What every decision reads stands together.
-	Index        int // place in the document, from 0
+	Index        int    // place in the document, from 0
+	repeated     uint64 // the bits of the conditions
 	Effect       Effect
 	NotPrincipal bool           // Principals lists the exempt
 	NotAction    bool           // Actions lists the exempt

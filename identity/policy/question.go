@@ -109,8 +109,16 @@ const (
 	literalValid
 )
 
-// lookup gives the values of a key. The target's key hides the call's.
+// lookup gives the values of a key.
 func (q *Question) lookup(k *keyRef) *answer {
+	if a := &q.known[k.hash%answers]; a.key == k.handle {
+		return a
+	}
+	return q.search(k)
+}
+
+// search is lookup beyond the key's first place. The target's key hides the call's.
+func (q *Question) search(k *keyRef) *answer {
 	// Open addressing. It is never full, so every search ends.
 	home := k.hash % answers
 	i := home
@@ -212,14 +220,24 @@ func (s *Statement) Applies(q *Question) bool {
 	}
 	holds := true
 	for i := range s.Conditions {
-		if !s.Conditions[i].holds(q, s.Effect) {
-			holds = false
-			if q.Missing == nil {
-				break // else the other keys' absence is wanted, too
+		c := &s.Conditions[i]
+		if c.holds(q, s.Effect) {
+			continue
+		}
+		holds = false
+		if q.Missing == nil { // else the other keys' absence is wanted, too
+			if c.bit != 0 && q.walksOver(s) {
+				q.walk.failed |= c.bit
 			}
+			break
 		}
 	}
 	return holds
+}
+
+// walksOver says whether the statement is of the document that is being walked over.
+func (q *Question) walksOver(s *Statement) bool {
+	return s.Index < len(q.walk.statements) && s == &q.walk.statements[s.Index]
 }
 
 func (s *Statement) matchesResource(q *Question) bool {
