@@ -209,8 +209,8 @@ func (c *Condition) add(s string, vars bool) (ok bool) {
 }
 
 // markRepeated gives the first 64 conditions that a document repeats a bit each: authors
-// write the same address or the same MFA into statement after statement, and where it has
-// failed once, none of the others need be asked. The effect counts, see holds.
+// write the same address or the same MFA into statement after statement, and one answer
+// does for all of them. The effect counts, see holds.
 func markRepeated(statements []Statement) {
 	type identity struct {
 		effect      Effect
@@ -308,10 +308,14 @@ func (c *Condition) match(v string, from *answer, q *Question) bool {
 			}
 		}
 	case Bool:
-		switch {
-		case v == "true" || strings.EqualFold(v, "true"):
+		switch { // the usual spellings first
+		case v == "true":
 			return c.wantTrue
-		case v == "false" || strings.EqualFold(v, "false"):
+		case v == "false":
+			return c.wantFalse
+		case strings.EqualFold(v, "true"):
+			return c.wantTrue
+		case strings.EqualFold(v, "false"):
 			return c.wantFalse
 		}
 	case BinaryEquals:

@@ -208,8 +208,8 @@ type walk struct {
 	// The next of each list.
 	nextExact, nextWild, nextPattern, nextException int
 
-	// The document's repeated conditions that do not hold, as in Condition.bit.
-	failed uint64
+	// The document's repeated conditions that are known to hold, and not to, as in Condition.bit.
+	held, failed uint64
 }
 
 // Walk starts over the candidates of a document: the statements of an effect whose actions
@@ -217,7 +217,7 @@ type walk struct {
 func (q *Question) Walk(d *Document, effect Effect) {
 	if q.document != d {
 		q.document = d
-		q.walk.failed = 0
+		q.walk.held, q.walk.failed = 0, 0
 		q.service = d.index.services.find(q.serviceHash, q.lower[:q.colon])
 		if q.service == nil {
 			q.service = &d.index.others

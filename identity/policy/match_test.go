@@ -413,3 +413,64 @@ func TestNoDocumentIsSlowToCompile(t *testing.T) {
 		t.Errorf("took %v", d)
 	}
 }
+
+// A question remembers keys and repeated conditions. Neither more keys than it has room for, nor
+// a change of the document, nor a statement of another document may give it a wrong answer.
+func TestAQuestionRemembersNothingWrong(t *testing.T) {
+	var keys policy.Keys
+	var listed, failing []string
+	for i := range 60 {
+		keys.Set(fmt.Sprintf("a:k%d", i), fmt.Sprint(i))
+		listed = append(listed, fmt.Sprintf(`"a:k%d":["${a:k%d}"]`, i, (i*7)%60), fmt.Sprintf(`"a:K%d":"%d"`, i, i))
+		failing = append(failing, fmt.Sprintf(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"a:k%d":"x"}}}`, i%30))
+	}
+	both := func(pairs []string) string {
+		return `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{` + strings.Join(pairs, ",") + `}}}}`
+	}
+	// Each key against its own value, and a hundred times against another's.
+	var own []string
+	for i := range 60 {
+		own = append(own, fmt.Sprintf(`"a:k%d":["${a:k%d}","${a:k%d}"]`, i, (i*7)%60, i))
+	}
+	if !applies(t, both(own), "s3:GetObject", "*", &keys) {
+		t.Error("sixty keys that match do not")
+	}
+	if applies(t, both(slices.DeleteFunc(listed, func(s string) bool { return strings.Contains(s, "K") })), "s3:GetObject", "*", &keys) {
+		t.Error("a key matches another's value")
+	}
+	if applies(t, `{"Statement":[`+strings.Join(failing, ",")+`]}`, "s3:GetObject", "*", &keys) {
+		t.Error("a repeated condition that fails holds")
+	}
+
+	// The first repeated condition of one document fails, that of the other holds.
+	statement := func(value string) string {
+		return `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"a:k1":"` + value + `"}}}`
+	}
+	var documents []*policy.Document
+	for _, value := range []string{"x", "1"} {
+		d, err := policy.Parse(policy.Identity, []byte(`{"Statement":[`+statement(value)+`,`+statement(value)+`]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, d)
+	}
+	var q policy.Question
+	q.Reset("s3:GetObject", "*", &keys, nil, nil)
+	for range 2 {
+		for i, d := range documents {
+			q.Walk(d, policy.Allow)
+			for s := q.Next(); s != nil; s = q.Next() {
+				for j := range documents { // also statements that the walk does not go over
+					if got := documents[j].Statements()[s.Index].Applies(&q); got != (j == 1) {
+						t.Errorf("walking over %d: statement %d of document %d: %v", i, s.Index, j, got)
+					}
+				}
+			}
+		}
+	}
+	keys.Set("a:k1", "x")
+	q.Reset("s3:GetObject", "*", &keys, nil, nil)
+	if q.Walk(documents[0], policy.Allow); !q.Next().Applies(&q) {
+		t.Error("a question remembers beyond its Reset")
+	}
+}

@@ -27,9 +27,9 @@ type Question struct {
 
 	serviceHash, nameHash uint64
 
-	// What has been looked up, and how many places of it are taken.
+	// What has been looked up, by open addressing, and whether there is any of it.
 	known [answers]answer
-	kept  int
+	asked bool
 
 	// Where the last document asked speaks of the action's service.
 	document *Document
@@ -45,9 +45,9 @@ const maxAction = 128
 func (q *Question) Reset(action, resource string, call, target *Keys, missing *[]string) bool {
 	q.Call, q.Target, q.Missing = call, target, missing
 	q.document, q.service, q.walk = nil, nil, walk{}
-	if q.kept > 0 {
+	if q.asked {
 		clear(q.known[:])
-		q.kept = 0
+		q.asked = false
 	}
 	q.resource = resource
 	q.count = split(resource, &q.segments)
@@ -119,21 +119,19 @@ func (q *Question) lookup(k *keyRef) *answer {
 
 // search is lookup beyond the key's first place. The target's key hides the call's.
 func (q *Question) search(k *keyRef) *answer {
-	// Open addressing. It is never full, so every search ends.
 	home := k.hash % answers
-	i := home
-	for ; q.known[i].key != (unique.Handle[string]{}); i = (i + 1) % answers {
-		if q.known[i].key == k.handle {
-			return &q.known[i]
+	a := &q.known[home] // without a free place the key takes another's, which is then looked up anew
+	for i := range uint64(answers) {
+		at := &q.known[(home+i)%answers]
+		if at.key == k.handle {
+			return at
+		}
+		if at.key == (unique.Handle[string]{}) {
+			a = at
+			break
 		}
 	}
-	if q.kept == answers*3/4 {
-		i = home // take another's place, if there is one: that key is then looked up anew
-	}
-	a := &q.known[i]
-	if a.key == (unique.Handle[string]{}) {
-		q.kept++
-	}
+	q.asked = true
 	*a = answer{key: k.handle}
 	if !a.find(q.Target, k) && !a.find(q.Call, k) {
 		q.miss(k.name)
@@ -218,21 +216,34 @@ func (s *Statement) Applies(q *Question) bool {
 	if !s.anyResource && !s.matchesResource(q) {
 		return false
 	}
+	if q.Missing == nil {
+		return s.holds(q)
+	}
 	holds := true
-	for i := range s.Conditions {
-		c := &s.Conditions[i]
-		if c.holds(q, s.Effect) {
-			continue
-		}
-		holds = false
-		if q.Missing == nil { // else the other keys' absence is wanted, too
-			if c.bit != 0 && q.walksOver(s) {
-				q.walk.failed |= c.bit
-			}
-			break
-		}
+	for i := range s.Conditions { // all of them: each absence is wanted
+		holds = s.Conditions[i].holds(q, s.Effect) && holds
 	}
 	return holds
+}
+
+func (s *Statement) holds(q *Question) bool {
+	for i := range s.Conditions {
+		c := &s.Conditions[i]
+		known := c.bit != 0 && q.walksOver(s)
+		if known && q.walk.held&c.bit != 0 {
+			continue
+		}
+		if !c.holds(q, s.Effect) {
+			if known {
+				q.walk.failed |= c.bit
+			}
+			return false
+		}
+		if known {
+			q.walk.held |= c.bit
+		}
+	}
+	return true
 }
 
 // walksOver says whether the statement is of the document that is being walked over.
