@@ -7,6 +7,7 @@ import (
 	"github.com/leadglass/leadglass/api/cloudtrail"
 	"github.com/leadglass/leadglass/api/iam"
 	"github.com/leadglass/leadglass/api/kms"
+	"github.com/leadglass/leadglass/api/organizations"
 	"github.com/leadglass/leadglass/api/leadglass"
 	"github.com/leadglass/leadglass/api/sts"
 	"github.com/leadglass/leadglass/wire"
@@ -15,7 +16,7 @@ import (
 func router(t testing.TB) *wire.Router {
 	t.Helper()
 	var ops []*wire.OpInfo
-	for _, list := range [][]*wire.OpInfo{kms.Operations(), iam.Operations(), sts.Operations(), cloudtrail.Operations(), leadglass.Operations()} {
+	for _, list := range [][]*wire.OpInfo{kms.Operations(), iam.Operations(), sts.Operations(), cloudtrail.Operations(), organizations.Operations(), leadglass.Operations()} {
 		ops = append(ops, list...)
 	}
 	r, err := wire.NewRouter(wire.RouterConfig{Regions: []string{"eu-central-1"}, Domains: []string{"cloud.example"}, Operations: ops})

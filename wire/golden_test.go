@@ -21,6 +21,7 @@ import (
 	"github.com/leadglass/leadglass/api/cloudtrail"
 	"github.com/leadglass/leadglass/api/iam"
 	"github.com/leadglass/leadglass/api/kms"
+	"github.com/leadglass/leadglass/api/organizations"
 	"github.com/leadglass/leadglass/api/sts"
 	"github.com/leadglass/leadglass/wire"
 )
@@ -79,7 +80,7 @@ func goldenRouter(t testing.TB) *wire.Router {
 		wire.NewOp[thingsInput, thingsOutput](&wire.OpInfo{Service: ec2Service, Name: "DescribeThings", Method: "POST", Path: "/"}).OpInfo,
 		wire.NewOp[struct{}, struct{}](&wire.OpInfo{Service: ec2Service, Name: "DeleteThing", Method: "POST", Path: "/", NoOutput: true}).OpInfo,
 	}
-	for _, list := range [][]*wire.OpInfo{kms.Operations(), iam.Operations(), sts.Operations(), cloudtrail.Operations()} {
+	for _, list := range [][]*wire.OpInfo{kms.Operations(), iam.Operations(), sts.Operations(), cloudtrail.Operations(), organizations.Operations()} {
 		ops = append(ops, list...)
 	}
 	r, err := wire.NewRouter(wire.RouterConfig{Regions: []string{"eu-central-1"}, Operations: ops})

@@ -16,6 +16,7 @@ import (
 	"github.com/leadglass/leadglass/api/cloudtrail"
 	"github.com/leadglass/leadglass/api/iam"
 	"github.com/leadglass/leadglass/api/kms"
+	"github.com/leadglass/leadglass/api/organizations"
 	"github.com/leadglass/leadglass/api/sts"
 	"github.com/leadglass/leadglass/wire"
 )
@@ -280,7 +281,7 @@ func TestValidationSpeaksAsAWSDoes(t *testing.T) {
 }
 
 func TestEveryPatternOfTheModelsCompiles(t *testing.T) {
-	for _, s := range []*wire.Service{kms.Service, iam.Service, sts.Service, cloudtrail.Service} {
+	for _, s := range []*wire.Service{kms.Service, iam.Service, sts.Service, cloudtrail.Service, organizations.Service} {
 		for i, p := range s.Patterns {
 			if _, err := p.Compile(); err != nil {
 				t.Errorf("%s pattern %d: %v", s.Name, i, err)

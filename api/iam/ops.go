@@ -196,65 +196,137 @@ var Service = &wire.Service{
 		"UploadSigningCertificate",
 	},
 	Patterns: []*wire.Pattern{
-		0:  {Model: `[\w+=,.@-]+`, Go: `[\w+=,.@-]+`},
-		1:  {Model: `(\u002F)|(\u002F[\u0021-\u007E]+\u002F)`, Go: `(\x{002F})|(\x{002F}[\x{0021}-\x{007E}]+\x{002F})`},
-		2:  {Model: `((/[A-Za-z0-9\.,\+@=_-]+)*)/`, Go: `((/[A-Za-z0-9\.,\+@=_-]+)*)/`},
-		3:  {Model: `[\u0009\u000A\u000D\u0020-\u00FF]+`, Go: `[\x{0009}\x{000A}\x{000D}\x{0020}-\x{00FF}]+`},
-		4:  {Model: `[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*`, Go: `[\x{0009}\x{000A}\x{000D}\x{0020}-\x{007E}\x{00A1}-\x{00FF}]*`},
-		5:  {Model: `[\w]+`, Go: `[\w]+`},
-		6:  {Model: `v[1-9][0-9]*(\.[A-Za-z0-9-]*)?`, Go: `v[1-9][0-9]*(\.[A-Za-z0-9-]*)?`},
-		7:  {Model: `[\u0020-\u00FF]+`, Go: `[\x{0020}-\x{00FF}]+`},
-		8:  {Model: `\u002F[\u0021-\u007F]*`, Go: `\x{002F}[\x{0021}-\x{007F}]*`},
-		9:  {Model: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`, Go: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`},
-		10: {Model: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`, Go: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
+		0:  {Model: `[\w-]+`, Go: `[\w-]+`},
+		1:  {Model: `[\w+=,.@-]+`, Go: `[\w+=,.@-]+`},
+		2:  {Model: `[\u0009\u000A\u000D\u0020-\u00FF]+`, Go: `[\x{0009}\x{000A}\x{000D}\x{0020}-\x{00FF}]+`},
+		3:  {Model: `^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$`, Go: `^[a-z0-9]+(-[a-z0-9]+)*$`},
+		4:  {Model: `\d{12}`, Go: `\d{12}`},
+		5:  {Model: `[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*`, Go: `[\x{0009}\x{000A}\x{000D}\x{0020}-\x{007E}\x{00A1}-\x{00FF}]*`},
+		6:  {Model: `[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]+`, Go: `[\x{0009}\x{000A}\x{000D}\x{0020}-\x{007E}\x{00A1}-\x{00FF}]+`},
+		7:  {Model: `^http(s?)://[a-zA-Z0-9._/-]*(\?[a-zA-Z0-9._=&-]*)?(#[a-zA-Z0-9._/-]*)?$`, Go: `^http(s?)://[a-zA-Z0-9._/-]*(\?[a-zA-Z0-9._=&-]*)?(#[a-zA-Z0-9._/-]*)?$`},
+		8:  {Model: `^[a-zA-Z0-9:_.-]+$`, Go: `^[a-zA-Z0-9:_.-]+$`},
+		9:  {Model: `(\u002F)|(\u002F[\u0021-\u007E]+\u002F)`, Go: `(\x{002F})|(\x{002F}[\x{0021}-\x{007E}]+\x{002F})`},
+		10: {Model: `((/[A-Za-z0-9\.,\+@=_-]+)*)/`, Go: `((/[A-Za-z0-9\.,\+@=_-]+)*)/`},
+		11: {Model: `[\w+=/:,.@-]+`, Go: `[\w+=/:,.@-]+`},
+		12: {Model: `[\w]+`, Go: `[\w]+`},
+		13: {Model: `v[1-9][0-9]*(\.[A-Za-z0-9-]*)?`, Go: `v[1-9][0-9]*(\.[A-Za-z0-9-]*)?`},
+		14: {Model: `^o-[a-z0-9]{10,32}$`, Go: `^o-[a-z0-9]{10,32}$`},
+		15: {Model: `[\d]+`, Go: `[\d]+`},
+		16: {Model: `^o-[0-9a-z]{10,32}\/r-[0-9a-z]{4,32}[0-9a-z-\/]*`, Go: `^o-[0-9a-z]{10,32}\/r-[0-9a-z]{4,32}[0-9a-z-\/]*`},
+		17: {Model: `^p-[0-9a-zA-Z_]{8,128}$`, Go: `^p-[0-9a-zA-Z_]{8,128}$`},
+		18: {Model: `[\u0020-\u00FF]+`, Go: `[\x{0020}-\x{00FF}]+`},
+		19: {Model: `[\w-]*`, Go: `[\w-]*`},
+		20: {Model: `^[a-zA-Z0-9:/+=,.@_-]+$`, Go: `^[a-zA-Z0-9:/+=,.@_-]+$`},
+		21: {Model: `\u002F[\u0021-\u007F]*`, Go: `\x{002F}[\x{0021}-\x{007F}]*`},
+		22: {Model: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`, Go: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`},
+		23: {Model: `[ -~]+`, Go: `[ -~]+`},
+		24: {Model: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`, Go: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
 	},
 }
 
 // Operations returns all operations that have shapes here.
 func Operations() []*wire.OpInfo {
 	return []*wire.OpInfo{
+		AcceptDelegationRequest.OpInfo,
+		AddClientIDToOpenIDConnectProvider.OpInfo,
+		AddRoleToInstanceProfile.OpInfo,
 		AddUserToGroup.OpInfo,
+		AssociateDelegationRequest.OpInfo,
 		AttachGroupPolicy.OpInfo,
 		AttachRolePolicy.OpInfo,
 		AttachUserPolicy.OpInfo,
+		ChangePassword.OpInfo,
 		CreateAccessKey.OpInfo,
+		CreateAccountAlias.OpInfo,
+		CreateDelegationRequest.OpInfo,
 		CreateGroup.OpInfo,
+		CreateInstanceProfile.OpInfo,
+		CreateLoginProfile.OpInfo,
+		CreateOpenIDConnectProvider.OpInfo,
 		CreatePolicy.OpInfo,
 		CreatePolicyVersion.OpInfo,
 		CreateRole.OpInfo,
+		CreateServiceLinkedRole.OpInfo,
 		CreateUser.OpInfo,
+		CreateVirtualMFADevice.OpInfo,
+		DeactivateMFADevice.OpInfo,
 		DeleteAccessKey.OpInfo,
+		DeleteAccountAlias.OpInfo,
+		DeleteAccountPasswordPolicy.OpInfo,
 		DeleteGroup.OpInfo,
 		DeleteGroupPolicy.OpInfo,
+		DeleteInstanceProfile.OpInfo,
+		DeleteLoginProfile.OpInfo,
+		DeleteOpenIDConnectProvider.OpInfo,
 		DeletePolicy.OpInfo,
 		DeletePolicyVersion.OpInfo,
 		DeleteRole.OpInfo,
 		DeleteRolePermissionsBoundary.OpInfo,
 		DeleteRolePolicy.OpInfo,
+		DeleteServiceLinkedRole.OpInfo,
 		DeleteUser.OpInfo,
 		DeleteUserPermissionsBoundary.OpInfo,
 		DeleteUserPolicy.OpInfo,
+		DeleteVirtualMFADevice.OpInfo,
 		DetachGroupPolicy.OpInfo,
 		DetachRolePolicy.OpInfo,
 		DetachUserPolicy.OpInfo,
+		DisableOrganizationsRootCredentialsManagement.OpInfo,
+		DisableOrganizationsRootSessions.OpInfo,
+		DisableOutboundWebIdentityFederation.OpInfo,
+		EnableMFADevice.OpInfo,
+		EnableOrganizationsRootCredentialsManagement.OpInfo,
+		EnableOrganizationsRootSessions.OpInfo,
+		EnableOutboundWebIdentityFederation.OpInfo,
+		GenerateCredentialReport.OpInfo,
+		GenerateOrganizationsAccessReport.OpInfo,
+		GenerateServiceLastAccessedDetails.OpInfo,
 		GetAccessKeyLastUsed.OpInfo,
+		GetAccountAuthorizationDetails.OpInfo,
+		GetAccountPasswordPolicy.OpInfo,
+		GetAccountSummary.OpInfo,
+		GetContextKeysForCustomPolicy.OpInfo,
+		GetContextKeysForPrincipalPolicy.OpInfo,
+		GetCredentialReport.OpInfo,
+		GetDelegationRequest.OpInfo,
 		GetGroup.OpInfo,
 		GetGroupPolicy.OpInfo,
+		GetHumanReadableSummary.OpInfo,
+		GetInstanceProfile.OpInfo,
+		GetLoginProfile.OpInfo,
+		GetMFADevice.OpInfo,
+		GetOpenIDConnectProvider.OpInfo,
+		GetOrganizationsAccessReport.OpInfo,
+		GetOutboundWebIdentityFederationInfo.OpInfo,
 		GetPolicy.OpInfo,
 		GetPolicyVersion.OpInfo,
 		GetRole.OpInfo,
 		GetRolePolicy.OpInfo,
+		GetServiceLastAccessedDetails.OpInfo,
+		GetServiceLastAccessedDetailsWithEntities.OpInfo,
+		GetServiceLinkedRoleDeletionStatus.OpInfo,
 		GetUser.OpInfo,
 		GetUserPolicy.OpInfo,
 		ListAccessKeys.OpInfo,
+		ListAccountAliases.OpInfo,
 		ListAttachedGroupPolicies.OpInfo,
 		ListAttachedRolePolicies.OpInfo,
 		ListAttachedUserPolicies.OpInfo,
+		ListDelegationRequests.OpInfo,
 		ListEntitiesForPolicy.OpInfo,
 		ListGroupPolicies.OpInfo,
 		ListGroups.OpInfo,
 		ListGroupsForUser.OpInfo,
+		ListInstanceProfileTags.OpInfo,
+		ListInstanceProfiles.OpInfo,
+		ListInstanceProfilesForRole.OpInfo,
+		ListMFADeviceTags.OpInfo,
+		ListMFADevices.OpInfo,
+		ListOpenIDConnectProviderTags.OpInfo,
+		ListOpenIDConnectProviders.OpInfo,
+		ListOrganizationsFeatures.OpInfo,
 		ListPolicies.OpInfo,
+		ListPoliciesGrantingServiceAccess.OpInfo,
 		ListPolicyTags.OpInfo,
 		ListPolicyVersions.OpInfo,
 		ListRolePolicies.OpInfo,
@@ -263,22 +335,41 @@ func Operations() []*wire.OpInfo {
 		ListUserPolicies.OpInfo,
 		ListUserTags.OpInfo,
 		ListUsers.OpInfo,
+		ListVirtualMFADevices.OpInfo,
 		PutGroupPolicy.OpInfo,
 		PutRolePermissionsBoundary.OpInfo,
 		PutRolePolicy.OpInfo,
 		PutUserPermissionsBoundary.OpInfo,
 		PutUserPolicy.OpInfo,
+		RejectDelegationRequest.OpInfo,
+		RemoveClientIDFromOpenIDConnectProvider.OpInfo,
+		RemoveRoleFromInstanceProfile.OpInfo,
 		RemoveUserFromGroup.OpInfo,
+		ResyncMFADevice.OpInfo,
+		SendDelegationToken.OpInfo,
 		SetDefaultPolicyVersion.OpInfo,
+		SetSecurityTokenServicePreferences.OpInfo,
+		SimulateCustomPolicy.OpInfo,
+		SimulatePrincipalPolicy.OpInfo,
+		TagInstanceProfile.OpInfo,
+		TagMFADevice.OpInfo,
+		TagOpenIDConnectProvider.OpInfo,
 		TagPolicy.OpInfo,
 		TagRole.OpInfo,
 		TagUser.OpInfo,
+		UntagInstanceProfile.OpInfo,
+		UntagMFADevice.OpInfo,
+		UntagOpenIDConnectProvider.OpInfo,
 		UntagPolicy.OpInfo,
 		UntagRole.OpInfo,
 		UntagUser.OpInfo,
 		UpdateAccessKey.OpInfo,
+		UpdateAccountPasswordPolicy.OpInfo,
 		UpdateAssumeRolePolicy.OpInfo,
+		UpdateDelegationRequest.OpInfo,
 		UpdateGroup.OpInfo,
+		UpdateLoginProfile.OpInfo,
+		UpdateOpenIDConnectProviderThumbprint.OpInfo,
 		UpdateRole.OpInfo,
 		UpdateRoleDescription.OpInfo,
 		UpdateUser.OpInfo,
@@ -287,73 +378,150 @@ func Operations() []*wire.OpInfo {
 
 // The operations.
 var (
-	AddUserToGroup                = wire.NewOp[AddUserToGroupInput, AddUserToGroupOutput](&wire.OpInfo{Service: Service, Name: "AddUserToGroup", Method: "POST", Path: "/", NoOutput: true})
-	AttachGroupPolicy             = wire.NewOp[AttachGroupPolicyInput, AttachGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "AttachGroupPolicy", Method: "POST", Path: "/", NoOutput: true})
-	AttachRolePolicy              = wire.NewOp[AttachRolePolicyInput, AttachRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "AttachRolePolicy", Method: "POST", Path: "/", NoOutput: true})
-	AttachUserPolicy              = wire.NewOp[AttachUserPolicyInput, AttachUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "AttachUserPolicy", Method: "POST", Path: "/", NoOutput: true})
-	CreateAccessKey               = wire.NewOp[CreateAccessKeyInput, CreateAccessKeyOutput](&wire.OpInfo{Service: Service, Name: "CreateAccessKey", Method: "POST", Path: "/", ResultWrapper: "CreateAccessKeyResult"})
-	CreateGroup                   = wire.NewOp[CreateGroupInput, CreateGroupOutput](&wire.OpInfo{Service: Service, Name: "CreateGroup", Method: "POST", Path: "/", ResultWrapper: "CreateGroupResult"})
-	CreatePolicy                  = wire.NewOp[CreatePolicyInput, CreatePolicyOutput](&wire.OpInfo{Service: Service, Name: "CreatePolicy", Method: "POST", Path: "/", ResultWrapper: "CreatePolicyResult"})
-	CreatePolicyVersion           = wire.NewOp[CreatePolicyVersionInput, CreatePolicyVersionOutput](&wire.OpInfo{Service: Service, Name: "CreatePolicyVersion", Method: "POST", Path: "/", ResultWrapper: "CreatePolicyVersionResult"})
-	CreateRole                    = wire.NewOp[CreateRoleInput, CreateRoleOutput](&wire.OpInfo{Service: Service, Name: "CreateRole", Method: "POST", Path: "/", ResultWrapper: "CreateRoleResult"})
-	CreateUser                    = wire.NewOp[CreateUserInput, CreateUserOutput](&wire.OpInfo{Service: Service, Name: "CreateUser", Method: "POST", Path: "/", ResultWrapper: "CreateUserResult"})
-	DeleteAccessKey               = wire.NewOp[DeleteAccessKeyInput, DeleteAccessKeyOutput](&wire.OpInfo{Service: Service, Name: "DeleteAccessKey", Method: "POST", Path: "/", NoOutput: true})
-	DeleteGroup                   = wire.NewOp[DeleteGroupInput, DeleteGroupOutput](&wire.OpInfo{Service: Service, Name: "DeleteGroup", Method: "POST", Path: "/", NoOutput: true})
-	DeleteGroupPolicy             = wire.NewOp[DeleteGroupPolicyInput, DeleteGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "DeleteGroupPolicy", Method: "POST", Path: "/", NoOutput: true})
-	DeletePolicy                  = wire.NewOp[DeletePolicyInput, DeletePolicyOutput](&wire.OpInfo{Service: Service, Name: "DeletePolicy", Method: "POST", Path: "/", NoOutput: true})
-	DeletePolicyVersion           = wire.NewOp[DeletePolicyVersionInput, DeletePolicyVersionOutput](&wire.OpInfo{Service: Service, Name: "DeletePolicyVersion", Method: "POST", Path: "/", NoOutput: true})
-	DeleteRole                    = wire.NewOp[DeleteRoleInput, DeleteRoleOutput](&wire.OpInfo{Service: Service, Name: "DeleteRole", Method: "POST", Path: "/", NoOutput: true})
-	DeleteRolePermissionsBoundary = wire.NewOp[DeleteRolePermissionsBoundaryInput, DeleteRolePermissionsBoundaryOutput](&wire.OpInfo{Service: Service, Name: "DeleteRolePermissionsBoundary", Method: "POST", Path: "/", NoOutput: true})
-	DeleteRolePolicy              = wire.NewOp[DeleteRolePolicyInput, DeleteRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "DeleteRolePolicy", Method: "POST", Path: "/", NoOutput: true})
-	DeleteUser                    = wire.NewOp[DeleteUserInput, DeleteUserOutput](&wire.OpInfo{Service: Service, Name: "DeleteUser", Method: "POST", Path: "/", NoOutput: true})
-	DeleteUserPermissionsBoundary = wire.NewOp[DeleteUserPermissionsBoundaryInput, DeleteUserPermissionsBoundaryOutput](&wire.OpInfo{Service: Service, Name: "DeleteUserPermissionsBoundary", Method: "POST", Path: "/", NoOutput: true})
-	DeleteUserPolicy              = wire.NewOp[DeleteUserPolicyInput, DeleteUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "DeleteUserPolicy", Method: "POST", Path: "/", NoOutput: true})
-	DetachGroupPolicy             = wire.NewOp[DetachGroupPolicyInput, DetachGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "DetachGroupPolicy", Method: "POST", Path: "/", NoOutput: true})
-	DetachRolePolicy              = wire.NewOp[DetachRolePolicyInput, DetachRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "DetachRolePolicy", Method: "POST", Path: "/", NoOutput: true})
-	DetachUserPolicy              = wire.NewOp[DetachUserPolicyInput, DetachUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "DetachUserPolicy", Method: "POST", Path: "/", NoOutput: true})
-	GetAccessKeyLastUsed          = wire.NewOp[GetAccessKeyLastUsedInput, GetAccessKeyLastUsedOutput](&wire.OpInfo{Service: Service, Name: "GetAccessKeyLastUsed", Method: "POST", Path: "/", ResultWrapper: "GetAccessKeyLastUsedResult", ReadOnly: true})
-	GetGroup                      = wire.NewOp[GetGroupInput, GetGroupOutput](&wire.OpInfo{Service: Service, Name: "GetGroup", Method: "POST", Path: "/", ResultWrapper: "GetGroupResult", ReadOnly: true})
-	GetGroupPolicy                = wire.NewOp[GetGroupPolicyInput, GetGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetGroupPolicy", Method: "POST", Path: "/", ResultWrapper: "GetGroupPolicyResult", ReadOnly: true})
-	GetPolicy                     = wire.NewOp[GetPolicyInput, GetPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetPolicy", Method: "POST", Path: "/", ResultWrapper: "GetPolicyResult", ReadOnly: true})
-	GetPolicyVersion              = wire.NewOp[GetPolicyVersionInput, GetPolicyVersionOutput](&wire.OpInfo{Service: Service, Name: "GetPolicyVersion", Method: "POST", Path: "/", ResultWrapper: "GetPolicyVersionResult", ReadOnly: true})
-	GetRole                       = wire.NewOp[GetRoleInput, GetRoleOutput](&wire.OpInfo{Service: Service, Name: "GetRole", Method: "POST", Path: "/", ResultWrapper: "GetRoleResult", ReadOnly: true})
-	GetRolePolicy                 = wire.NewOp[GetRolePolicyInput, GetRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "GetRolePolicy", Method: "POST", Path: "/", ResultWrapper: "GetRolePolicyResult", ReadOnly: true})
-	GetUser                       = wire.NewOp[GetUserInput, GetUserOutput](&wire.OpInfo{Service: Service, Name: "GetUser", Method: "POST", Path: "/", ResultWrapper: "GetUserResult", ReadOnly: true})
-	GetUserPolicy                 = wire.NewOp[GetUserPolicyInput, GetUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetUserPolicy", Method: "POST", Path: "/", ResultWrapper: "GetUserPolicyResult", ReadOnly: true})
-	ListAccessKeys                = wire.NewOp[ListAccessKeysInput, ListAccessKeysOutput](&wire.OpInfo{Service: Service, Name: "ListAccessKeys", Method: "POST", Path: "/", ResultWrapper: "ListAccessKeysResult", ReadOnly: true})
-	ListAttachedGroupPolicies     = wire.NewOp[ListAttachedGroupPoliciesInput, ListAttachedGroupPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListAttachedGroupPolicies", Method: "POST", Path: "/", ResultWrapper: "ListAttachedGroupPoliciesResult", ReadOnly: true})
-	ListAttachedRolePolicies      = wire.NewOp[ListAttachedRolePoliciesInput, ListAttachedRolePoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListAttachedRolePolicies", Method: "POST", Path: "/", ResultWrapper: "ListAttachedRolePoliciesResult", ReadOnly: true})
-	ListAttachedUserPolicies      = wire.NewOp[ListAttachedUserPoliciesInput, ListAttachedUserPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListAttachedUserPolicies", Method: "POST", Path: "/", ResultWrapper: "ListAttachedUserPoliciesResult", ReadOnly: true})
-	ListEntitiesForPolicy         = wire.NewOp[ListEntitiesForPolicyInput, ListEntitiesForPolicyOutput](&wire.OpInfo{Service: Service, Name: "ListEntitiesForPolicy", Method: "POST", Path: "/", ResultWrapper: "ListEntitiesForPolicyResult", ReadOnly: true})
-	ListGroupPolicies             = wire.NewOp[ListGroupPoliciesInput, ListGroupPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListGroupPolicies", Method: "POST", Path: "/", ResultWrapper: "ListGroupPoliciesResult", ReadOnly: true})
-	ListGroups                    = wire.NewOp[ListGroupsInput, ListGroupsOutput](&wire.OpInfo{Service: Service, Name: "ListGroups", Method: "POST", Path: "/", ResultWrapper: "ListGroupsResult", ReadOnly: true})
-	ListGroupsForUser             = wire.NewOp[ListGroupsForUserInput, ListGroupsForUserOutput](&wire.OpInfo{Service: Service, Name: "ListGroupsForUser", Method: "POST", Path: "/", ResultWrapper: "ListGroupsForUserResult", ReadOnly: true})
-	ListPolicies                  = wire.NewOp[ListPoliciesInput, ListPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListPolicies", Method: "POST", Path: "/", ResultWrapper: "ListPoliciesResult", ReadOnly: true})
-	ListPolicyTags                = wire.NewOp[ListPolicyTagsInput, ListPolicyTagsOutput](&wire.OpInfo{Service: Service, Name: "ListPolicyTags", Method: "POST", Path: "/", ResultWrapper: "ListPolicyTagsResult", ReadOnly: true})
-	ListPolicyVersions            = wire.NewOp[ListPolicyVersionsInput, ListPolicyVersionsOutput](&wire.OpInfo{Service: Service, Name: "ListPolicyVersions", Method: "POST", Path: "/", ResultWrapper: "ListPolicyVersionsResult", ReadOnly: true})
-	ListRolePolicies              = wire.NewOp[ListRolePoliciesInput, ListRolePoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListRolePolicies", Method: "POST", Path: "/", ResultWrapper: "ListRolePoliciesResult", ReadOnly: true})
-	ListRoleTags                  = wire.NewOp[ListRoleTagsInput, ListRoleTagsOutput](&wire.OpInfo{Service: Service, Name: "ListRoleTags", Method: "POST", Path: "/", ResultWrapper: "ListRoleTagsResult", ReadOnly: true})
-	ListRoles                     = wire.NewOp[ListRolesInput, ListRolesOutput](&wire.OpInfo{Service: Service, Name: "ListRoles", Method: "POST", Path: "/", ResultWrapper: "ListRolesResult", ReadOnly: true})
-	ListUserPolicies              = wire.NewOp[ListUserPoliciesInput, ListUserPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListUserPolicies", Method: "POST", Path: "/", ResultWrapper: "ListUserPoliciesResult", ReadOnly: true})
-	ListUserTags                  = wire.NewOp[ListUserTagsInput, ListUserTagsOutput](&wire.OpInfo{Service: Service, Name: "ListUserTags", Method: "POST", Path: "/", ResultWrapper: "ListUserTagsResult", ReadOnly: true})
-	ListUsers                     = wire.NewOp[ListUsersInput, ListUsersOutput](&wire.OpInfo{Service: Service, Name: "ListUsers", Method: "POST", Path: "/", ResultWrapper: "ListUsersResult", ReadOnly: true})
-	PutGroupPolicy                = wire.NewOp[PutGroupPolicyInput, PutGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "PutGroupPolicy", Method: "POST", Path: "/", NoOutput: true})
-	PutRolePermissionsBoundary    = wire.NewOp[PutRolePermissionsBoundaryInput, PutRolePermissionsBoundaryOutput](&wire.OpInfo{Service: Service, Name: "PutRolePermissionsBoundary", Method: "POST", Path: "/", NoOutput: true})
-	PutRolePolicy                 = wire.NewOp[PutRolePolicyInput, PutRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "PutRolePolicy", Method: "POST", Path: "/", NoOutput: true})
-	PutUserPermissionsBoundary    = wire.NewOp[PutUserPermissionsBoundaryInput, PutUserPermissionsBoundaryOutput](&wire.OpInfo{Service: Service, Name: "PutUserPermissionsBoundary", Method: "POST", Path: "/", NoOutput: true})
-	PutUserPolicy                 = wire.NewOp[PutUserPolicyInput, PutUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "PutUserPolicy", Method: "POST", Path: "/", NoOutput: true})
-	RemoveUserFromGroup           = wire.NewOp[RemoveUserFromGroupInput, RemoveUserFromGroupOutput](&wire.OpInfo{Service: Service, Name: "RemoveUserFromGroup", Method: "POST", Path: "/", NoOutput: true})
-	SetDefaultPolicyVersion       = wire.NewOp[SetDefaultPolicyVersionInput, SetDefaultPolicyVersionOutput](&wire.OpInfo{Service: Service, Name: "SetDefaultPolicyVersion", Method: "POST", Path: "/", NoOutput: true})
-	TagPolicy                     = wire.NewOp[TagPolicyInput, TagPolicyOutput](&wire.OpInfo{Service: Service, Name: "TagPolicy", Method: "POST", Path: "/", NoOutput: true})
-	TagRole                       = wire.NewOp[TagRoleInput, TagRoleOutput](&wire.OpInfo{Service: Service, Name: "TagRole", Method: "POST", Path: "/", NoOutput: true})
-	TagUser                       = wire.NewOp[TagUserInput, TagUserOutput](&wire.OpInfo{Service: Service, Name: "TagUser", Method: "POST", Path: "/", NoOutput: true})
-	UntagPolicy                   = wire.NewOp[UntagPolicyInput, UntagPolicyOutput](&wire.OpInfo{Service: Service, Name: "UntagPolicy", Method: "POST", Path: "/", NoOutput: true})
-	UntagRole                     = wire.NewOp[UntagRoleInput, UntagRoleOutput](&wire.OpInfo{Service: Service, Name: "UntagRole", Method: "POST", Path: "/", NoOutput: true})
-	UntagUser                     = wire.NewOp[UntagUserInput, UntagUserOutput](&wire.OpInfo{Service: Service, Name: "UntagUser", Method: "POST", Path: "/", NoOutput: true})
-	UpdateAccessKey               = wire.NewOp[UpdateAccessKeyInput, UpdateAccessKeyOutput](&wire.OpInfo{Service: Service, Name: "UpdateAccessKey", Method: "POST", Path: "/", NoOutput: true})
-	UpdateAssumeRolePolicy        = wire.NewOp[UpdateAssumeRolePolicyInput, UpdateAssumeRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "UpdateAssumeRolePolicy", Method: "POST", Path: "/", NoOutput: true})
-	UpdateGroup                   = wire.NewOp[UpdateGroupInput, UpdateGroupOutput](&wire.OpInfo{Service: Service, Name: "UpdateGroup", Method: "POST", Path: "/", NoOutput: true})
-	UpdateRole                    = wire.NewOp[UpdateRoleInput, UpdateRoleOutput](&wire.OpInfo{Service: Service, Name: "UpdateRole", Method: "POST", Path: "/", ResultWrapper: "UpdateRoleResult"})
-	UpdateRoleDescription         = wire.NewOp[UpdateRoleDescriptionInput, UpdateRoleDescriptionOutput](&wire.OpInfo{Service: Service, Name: "UpdateRoleDescription", Method: "POST", Path: "/", ResultWrapper: "UpdateRoleDescriptionResult"})
-	UpdateUser                    = wire.NewOp[UpdateUserInput, UpdateUserOutput](&wire.OpInfo{Service: Service, Name: "UpdateUser", Method: "POST", Path: "/", NoOutput: true})
+	AcceptDelegationRequest                       = wire.NewOp[AcceptDelegationRequestInput, AcceptDelegationRequestOutput](&wire.OpInfo{Service: Service, Name: "AcceptDelegationRequest", Method: "POST", Path: "/", NoOutput: true})
+	AddClientIDToOpenIDConnectProvider            = wire.NewOp[AddClientIDToOpenIDConnectProviderInput, AddClientIDToOpenIDConnectProviderOutput](&wire.OpInfo{Service: Service, Name: "AddClientIDToOpenIDConnectProvider", Method: "POST", Path: "/", NoOutput: true})
+	AddRoleToInstanceProfile                      = wire.NewOp[AddRoleToInstanceProfileInput, AddRoleToInstanceProfileOutput](&wire.OpInfo{Service: Service, Name: "AddRoleToInstanceProfile", Method: "POST", Path: "/", NoOutput: true})
+	AddUserToGroup                                = wire.NewOp[AddUserToGroupInput, AddUserToGroupOutput](&wire.OpInfo{Service: Service, Name: "AddUserToGroup", Method: "POST", Path: "/", NoOutput: true})
+	AssociateDelegationRequest                    = wire.NewOp[AssociateDelegationRequestInput, AssociateDelegationRequestOutput](&wire.OpInfo{Service: Service, Name: "AssociateDelegationRequest", Method: "POST", Path: "/", NoOutput: true})
+	AttachGroupPolicy                             = wire.NewOp[AttachGroupPolicyInput, AttachGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "AttachGroupPolicy", Method: "POST", Path: "/", NoOutput: true})
+	AttachRolePolicy                              = wire.NewOp[AttachRolePolicyInput, AttachRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "AttachRolePolicy", Method: "POST", Path: "/", NoOutput: true})
+	AttachUserPolicy                              = wire.NewOp[AttachUserPolicyInput, AttachUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "AttachUserPolicy", Method: "POST", Path: "/", NoOutput: true})
+	ChangePassword                                = wire.NewOp[ChangePasswordInput, ChangePasswordOutput](&wire.OpInfo{Service: Service, Name: "ChangePassword", Method: "POST", Path: "/", NoOutput: true})
+	CreateAccessKey                               = wire.NewOp[CreateAccessKeyInput, CreateAccessKeyOutput](&wire.OpInfo{Service: Service, Name: "CreateAccessKey", Method: "POST", Path: "/", ResultWrapper: "CreateAccessKeyResult"})
+	CreateAccountAlias                            = wire.NewOp[CreateAccountAliasInput, CreateAccountAliasOutput](&wire.OpInfo{Service: Service, Name: "CreateAccountAlias", Method: "POST", Path: "/", NoOutput: true})
+	CreateDelegationRequest                       = wire.NewOp[CreateDelegationRequestInput, CreateDelegationRequestOutput](&wire.OpInfo{Service: Service, Name: "CreateDelegationRequest", Method: "POST", Path: "/", ResultWrapper: "CreateDelegationRequestResult"})
+	CreateGroup                                   = wire.NewOp[CreateGroupInput, CreateGroupOutput](&wire.OpInfo{Service: Service, Name: "CreateGroup", Method: "POST", Path: "/", ResultWrapper: "CreateGroupResult"})
+	CreateInstanceProfile                         = wire.NewOp[CreateInstanceProfileInput, CreateInstanceProfileOutput](&wire.OpInfo{Service: Service, Name: "CreateInstanceProfile", Method: "POST", Path: "/", ResultWrapper: "CreateInstanceProfileResult"})
+	CreateLoginProfile                            = wire.NewOp[CreateLoginProfileInput, CreateLoginProfileOutput](&wire.OpInfo{Service: Service, Name: "CreateLoginProfile", Method: "POST", Path: "/", ResultWrapper: "CreateLoginProfileResult"})
+	CreateOpenIDConnectProvider                   = wire.NewOp[CreateOpenIDConnectProviderInput, CreateOpenIDConnectProviderOutput](&wire.OpInfo{Service: Service, Name: "CreateOpenIDConnectProvider", Method: "POST", Path: "/", ResultWrapper: "CreateOpenIDConnectProviderResult"})
+	CreatePolicy                                  = wire.NewOp[CreatePolicyInput, CreatePolicyOutput](&wire.OpInfo{Service: Service, Name: "CreatePolicy", Method: "POST", Path: "/", ResultWrapper: "CreatePolicyResult"})
+	CreatePolicyVersion                           = wire.NewOp[CreatePolicyVersionInput, CreatePolicyVersionOutput](&wire.OpInfo{Service: Service, Name: "CreatePolicyVersion", Method: "POST", Path: "/", ResultWrapper: "CreatePolicyVersionResult"})
+	CreateRole                                    = wire.NewOp[CreateRoleInput, CreateRoleOutput](&wire.OpInfo{Service: Service, Name: "CreateRole", Method: "POST", Path: "/", ResultWrapper: "CreateRoleResult"})
+	CreateServiceLinkedRole                       = wire.NewOp[CreateServiceLinkedRoleInput, CreateServiceLinkedRoleOutput](&wire.OpInfo{Service: Service, Name: "CreateServiceLinkedRole", Method: "POST", Path: "/", ResultWrapper: "CreateServiceLinkedRoleResult"})
+	CreateUser                                    = wire.NewOp[CreateUserInput, CreateUserOutput](&wire.OpInfo{Service: Service, Name: "CreateUser", Method: "POST", Path: "/", ResultWrapper: "CreateUserResult"})
+	CreateVirtualMFADevice                        = wire.NewOp[CreateVirtualMFADeviceInput, CreateVirtualMFADeviceOutput](&wire.OpInfo{Service: Service, Name: "CreateVirtualMFADevice", Method: "POST", Path: "/", ResultWrapper: "CreateVirtualMFADeviceResult"})
+	DeactivateMFADevice                           = wire.NewOp[DeactivateMFADeviceInput, DeactivateMFADeviceOutput](&wire.OpInfo{Service: Service, Name: "DeactivateMFADevice", Method: "POST", Path: "/", NoOutput: true})
+	DeleteAccessKey                               = wire.NewOp[DeleteAccessKeyInput, DeleteAccessKeyOutput](&wire.OpInfo{Service: Service, Name: "DeleteAccessKey", Method: "POST", Path: "/", NoOutput: true})
+	DeleteAccountAlias                            = wire.NewOp[DeleteAccountAliasInput, DeleteAccountAliasOutput](&wire.OpInfo{Service: Service, Name: "DeleteAccountAlias", Method: "POST", Path: "/", NoOutput: true})
+	DeleteAccountPasswordPolicy                   = wire.NewOp[DeleteAccountPasswordPolicyInput, DeleteAccountPasswordPolicyOutput](&wire.OpInfo{Service: Service, Name: "DeleteAccountPasswordPolicy", Method: "POST", Path: "/", NoOutput: true})
+	DeleteGroup                                   = wire.NewOp[DeleteGroupInput, DeleteGroupOutput](&wire.OpInfo{Service: Service, Name: "DeleteGroup", Method: "POST", Path: "/", NoOutput: true})
+	DeleteGroupPolicy                             = wire.NewOp[DeleteGroupPolicyInput, DeleteGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "DeleteGroupPolicy", Method: "POST", Path: "/", NoOutput: true})
+	DeleteInstanceProfile                         = wire.NewOp[DeleteInstanceProfileInput, DeleteInstanceProfileOutput](&wire.OpInfo{Service: Service, Name: "DeleteInstanceProfile", Method: "POST", Path: "/", NoOutput: true})
+	DeleteLoginProfile                            = wire.NewOp[DeleteLoginProfileInput, DeleteLoginProfileOutput](&wire.OpInfo{Service: Service, Name: "DeleteLoginProfile", Method: "POST", Path: "/", NoOutput: true})
+	DeleteOpenIDConnectProvider                   = wire.NewOp[DeleteOpenIDConnectProviderInput, DeleteOpenIDConnectProviderOutput](&wire.OpInfo{Service: Service, Name: "DeleteOpenIDConnectProvider", Method: "POST", Path: "/", NoOutput: true})
+	DeletePolicy                                  = wire.NewOp[DeletePolicyInput, DeletePolicyOutput](&wire.OpInfo{Service: Service, Name: "DeletePolicy", Method: "POST", Path: "/", NoOutput: true})
+	DeletePolicyVersion                           = wire.NewOp[DeletePolicyVersionInput, DeletePolicyVersionOutput](&wire.OpInfo{Service: Service, Name: "DeletePolicyVersion", Method: "POST", Path: "/", NoOutput: true})
+	DeleteRole                                    = wire.NewOp[DeleteRoleInput, DeleteRoleOutput](&wire.OpInfo{Service: Service, Name: "DeleteRole", Method: "POST", Path: "/", NoOutput: true})
+	DeleteRolePermissionsBoundary                 = wire.NewOp[DeleteRolePermissionsBoundaryInput, DeleteRolePermissionsBoundaryOutput](&wire.OpInfo{Service: Service, Name: "DeleteRolePermissionsBoundary", Method: "POST", Path: "/", NoOutput: true})
+	DeleteRolePolicy                              = wire.NewOp[DeleteRolePolicyInput, DeleteRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "DeleteRolePolicy", Method: "POST", Path: "/", NoOutput: true})
+	DeleteServiceLinkedRole                       = wire.NewOp[DeleteServiceLinkedRoleInput, DeleteServiceLinkedRoleOutput](&wire.OpInfo{Service: Service, Name: "DeleteServiceLinkedRole", Method: "POST", Path: "/", ResultWrapper: "DeleteServiceLinkedRoleResult"})
+	DeleteUser                                    = wire.NewOp[DeleteUserInput, DeleteUserOutput](&wire.OpInfo{Service: Service, Name: "DeleteUser", Method: "POST", Path: "/", NoOutput: true})
+	DeleteUserPermissionsBoundary                 = wire.NewOp[DeleteUserPermissionsBoundaryInput, DeleteUserPermissionsBoundaryOutput](&wire.OpInfo{Service: Service, Name: "DeleteUserPermissionsBoundary", Method: "POST", Path: "/", NoOutput: true})
+	DeleteUserPolicy                              = wire.NewOp[DeleteUserPolicyInput, DeleteUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "DeleteUserPolicy", Method: "POST", Path: "/", NoOutput: true})
+	DeleteVirtualMFADevice                        = wire.NewOp[DeleteVirtualMFADeviceInput, DeleteVirtualMFADeviceOutput](&wire.OpInfo{Service: Service, Name: "DeleteVirtualMFADevice", Method: "POST", Path: "/", NoOutput: true})
+	DetachGroupPolicy                             = wire.NewOp[DetachGroupPolicyInput, DetachGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "DetachGroupPolicy", Method: "POST", Path: "/", NoOutput: true})
+	DetachRolePolicy                              = wire.NewOp[DetachRolePolicyInput, DetachRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "DetachRolePolicy", Method: "POST", Path: "/", NoOutput: true})
+	DetachUserPolicy                              = wire.NewOp[DetachUserPolicyInput, DetachUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "DetachUserPolicy", Method: "POST", Path: "/", NoOutput: true})
+	DisableOrganizationsRootCredentialsManagement = wire.NewOp[DisableOrganizationsRootCredentialsManagementInput, DisableOrganizationsRootCredentialsManagementOutput](&wire.OpInfo{Service: Service, Name: "DisableOrganizationsRootCredentialsManagement", Method: "POST", Path: "/", ResultWrapper: "DisableOrganizationsRootCredentialsManagementResult"})
+	DisableOrganizationsRootSessions              = wire.NewOp[DisableOrganizationsRootSessionsInput, DisableOrganizationsRootSessionsOutput](&wire.OpInfo{Service: Service, Name: "DisableOrganizationsRootSessions", Method: "POST", Path: "/", ResultWrapper: "DisableOrganizationsRootSessionsResult"})
+	DisableOutboundWebIdentityFederation          = wire.NewOp[DisableOutboundWebIdentityFederationInput, DisableOutboundWebIdentityFederationOutput](&wire.OpInfo{Service: Service, Name: "DisableOutboundWebIdentityFederation", Method: "POST", Path: "/", NoOutput: true})
+	EnableMFADevice                               = wire.NewOp[EnableMFADeviceInput, EnableMFADeviceOutput](&wire.OpInfo{Service: Service, Name: "EnableMFADevice", Method: "POST", Path: "/", NoOutput: true})
+	EnableOrganizationsRootCredentialsManagement  = wire.NewOp[EnableOrganizationsRootCredentialsManagementInput, EnableOrganizationsRootCredentialsManagementOutput](&wire.OpInfo{Service: Service, Name: "EnableOrganizationsRootCredentialsManagement", Method: "POST", Path: "/", ResultWrapper: "EnableOrganizationsRootCredentialsManagementResult"})
+	EnableOrganizationsRootSessions               = wire.NewOp[EnableOrganizationsRootSessionsInput, EnableOrganizationsRootSessionsOutput](&wire.OpInfo{Service: Service, Name: "EnableOrganizationsRootSessions", Method: "POST", Path: "/", ResultWrapper: "EnableOrganizationsRootSessionsResult"})
+	EnableOutboundWebIdentityFederation           = wire.NewOp[EnableOutboundWebIdentityFederationInput, EnableOutboundWebIdentityFederationOutput](&wire.OpInfo{Service: Service, Name: "EnableOutboundWebIdentityFederation", Method: "POST", Path: "/", ResultWrapper: "EnableOutboundWebIdentityFederationResult"})
+	GenerateCredentialReport                      = wire.NewOp[GenerateCredentialReportInput, GenerateCredentialReportOutput](&wire.OpInfo{Service: Service, Name: "GenerateCredentialReport", Method: "POST", Path: "/", ResultWrapper: "GenerateCredentialReportResult"})
+	GenerateOrganizationsAccessReport             = wire.NewOp[GenerateOrganizationsAccessReportInput, GenerateOrganizationsAccessReportOutput](&wire.OpInfo{Service: Service, Name: "GenerateOrganizationsAccessReport", Method: "POST", Path: "/", ResultWrapper: "GenerateOrganizationsAccessReportResult"})
+	GenerateServiceLastAccessedDetails            = wire.NewOp[GenerateServiceLastAccessedDetailsInput, GenerateServiceLastAccessedDetailsOutput](&wire.OpInfo{Service: Service, Name: "GenerateServiceLastAccessedDetails", Method: "POST", Path: "/", ResultWrapper: "GenerateServiceLastAccessedDetailsResult"})
+	GetAccessKeyLastUsed                          = wire.NewOp[GetAccessKeyLastUsedInput, GetAccessKeyLastUsedOutput](&wire.OpInfo{Service: Service, Name: "GetAccessKeyLastUsed", Method: "POST", Path: "/", ResultWrapper: "GetAccessKeyLastUsedResult", ReadOnly: true})
+	GetAccountAuthorizationDetails                = wire.NewOp[GetAccountAuthorizationDetailsInput, GetAccountAuthorizationDetailsOutput](&wire.OpInfo{Service: Service, Name: "GetAccountAuthorizationDetails", Method: "POST", Path: "/", ResultWrapper: "GetAccountAuthorizationDetailsResult", ReadOnly: true})
+	GetAccountPasswordPolicy                      = wire.NewOp[GetAccountPasswordPolicyInput, GetAccountPasswordPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetAccountPasswordPolicy", Method: "POST", Path: "/", ResultWrapper: "GetAccountPasswordPolicyResult", ReadOnly: true})
+	GetAccountSummary                             = wire.NewOp[GetAccountSummaryInput, GetAccountSummaryOutput](&wire.OpInfo{Service: Service, Name: "GetAccountSummary", Method: "POST", Path: "/", ResultWrapper: "GetAccountSummaryResult", ReadOnly: true})
+	GetContextKeysForCustomPolicy                 = wire.NewOp[GetContextKeysForCustomPolicyInput, GetContextKeysForCustomPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetContextKeysForCustomPolicy", Method: "POST", Path: "/", ResultWrapper: "GetContextKeysForCustomPolicyResult", ReadOnly: true})
+	GetContextKeysForPrincipalPolicy              = wire.NewOp[GetContextKeysForPrincipalPolicyInput, GetContextKeysForPrincipalPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetContextKeysForPrincipalPolicy", Method: "POST", Path: "/", ResultWrapper: "GetContextKeysForPrincipalPolicyResult", ReadOnly: true})
+	GetCredentialReport                           = wire.NewOp[GetCredentialReportInput, GetCredentialReportOutput](&wire.OpInfo{Service: Service, Name: "GetCredentialReport", Method: "POST", Path: "/", ResultWrapper: "GetCredentialReportResult", ReadOnly: true})
+	GetDelegationRequest                          = wire.NewOp[GetDelegationRequestInput, GetDelegationRequestOutput](&wire.OpInfo{Service: Service, Name: "GetDelegationRequest", Method: "POST", Path: "/", ResultWrapper: "GetDelegationRequestResult", ReadOnly: true})
+	GetGroup                                      = wire.NewOp[GetGroupInput, GetGroupOutput](&wire.OpInfo{Service: Service, Name: "GetGroup", Method: "POST", Path: "/", ResultWrapper: "GetGroupResult", ReadOnly: true})
+	GetGroupPolicy                                = wire.NewOp[GetGroupPolicyInput, GetGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetGroupPolicy", Method: "POST", Path: "/", ResultWrapper: "GetGroupPolicyResult", ReadOnly: true})
+	GetHumanReadableSummary                       = wire.NewOp[GetHumanReadableSummaryInput, GetHumanReadableSummaryOutput](&wire.OpInfo{Service: Service, Name: "GetHumanReadableSummary", Method: "POST", Path: "/", ResultWrapper: "GetHumanReadableSummaryResult", ReadOnly: true})
+	GetInstanceProfile                            = wire.NewOp[GetInstanceProfileInput, GetInstanceProfileOutput](&wire.OpInfo{Service: Service, Name: "GetInstanceProfile", Method: "POST", Path: "/", ResultWrapper: "GetInstanceProfileResult", ReadOnly: true})
+	GetLoginProfile                               = wire.NewOp[GetLoginProfileInput, GetLoginProfileOutput](&wire.OpInfo{Service: Service, Name: "GetLoginProfile", Method: "POST", Path: "/", ResultWrapper: "GetLoginProfileResult", ReadOnly: true})
+	GetMFADevice                                  = wire.NewOp[GetMFADeviceInput, GetMFADeviceOutput](&wire.OpInfo{Service: Service, Name: "GetMFADevice", Method: "POST", Path: "/", ResultWrapper: "GetMFADeviceResult", ReadOnly: true})
+	GetOpenIDConnectProvider                      = wire.NewOp[GetOpenIDConnectProviderInput, GetOpenIDConnectProviderOutput](&wire.OpInfo{Service: Service, Name: "GetOpenIDConnectProvider", Method: "POST", Path: "/", ResultWrapper: "GetOpenIDConnectProviderResult", ReadOnly: true})
+	GetOrganizationsAccessReport                  = wire.NewOp[GetOrganizationsAccessReportInput, GetOrganizationsAccessReportOutput](&wire.OpInfo{Service: Service, Name: "GetOrganizationsAccessReport", Method: "POST", Path: "/", ResultWrapper: "GetOrganizationsAccessReportResult", ReadOnly: true})
+	GetOutboundWebIdentityFederationInfo          = wire.NewOp[GetOutboundWebIdentityFederationInfoInput, GetOutboundWebIdentityFederationInfoOutput](&wire.OpInfo{Service: Service, Name: "GetOutboundWebIdentityFederationInfo", Method: "POST", Path: "/", ResultWrapper: "GetOutboundWebIdentityFederationInfoResult", ReadOnly: true})
+	GetPolicy                                     = wire.NewOp[GetPolicyInput, GetPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetPolicy", Method: "POST", Path: "/", ResultWrapper: "GetPolicyResult", ReadOnly: true})
+	GetPolicyVersion                              = wire.NewOp[GetPolicyVersionInput, GetPolicyVersionOutput](&wire.OpInfo{Service: Service, Name: "GetPolicyVersion", Method: "POST", Path: "/", ResultWrapper: "GetPolicyVersionResult", ReadOnly: true})
+	GetRole                                       = wire.NewOp[GetRoleInput, GetRoleOutput](&wire.OpInfo{Service: Service, Name: "GetRole", Method: "POST", Path: "/", ResultWrapper: "GetRoleResult", ReadOnly: true})
+	GetRolePolicy                                 = wire.NewOp[GetRolePolicyInput, GetRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "GetRolePolicy", Method: "POST", Path: "/", ResultWrapper: "GetRolePolicyResult", ReadOnly: true})
+	GetServiceLastAccessedDetails                 = wire.NewOp[GetServiceLastAccessedDetailsInput, GetServiceLastAccessedDetailsOutput](&wire.OpInfo{Service: Service, Name: "GetServiceLastAccessedDetails", Method: "POST", Path: "/", ResultWrapper: "GetServiceLastAccessedDetailsResult", ReadOnly: true})
+	GetServiceLastAccessedDetailsWithEntities     = wire.NewOp[GetServiceLastAccessedDetailsWithEntitiesInput, GetServiceLastAccessedDetailsWithEntitiesOutput](&wire.OpInfo{Service: Service, Name: "GetServiceLastAccessedDetailsWithEntities", Method: "POST", Path: "/", ResultWrapper: "GetServiceLastAccessedDetailsWithEntitiesResult", ReadOnly: true})
+	GetServiceLinkedRoleDeletionStatus            = wire.NewOp[GetServiceLinkedRoleDeletionStatusInput, GetServiceLinkedRoleDeletionStatusOutput](&wire.OpInfo{Service: Service, Name: "GetServiceLinkedRoleDeletionStatus", Method: "POST", Path: "/", ResultWrapper: "GetServiceLinkedRoleDeletionStatusResult", ReadOnly: true})
+	GetUser                                       = wire.NewOp[GetUserInput, GetUserOutput](&wire.OpInfo{Service: Service, Name: "GetUser", Method: "POST", Path: "/", ResultWrapper: "GetUserResult", ReadOnly: true})
+	GetUserPolicy                                 = wire.NewOp[GetUserPolicyInput, GetUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "GetUserPolicy", Method: "POST", Path: "/", ResultWrapper: "GetUserPolicyResult", ReadOnly: true})
+	ListAccessKeys                                = wire.NewOp[ListAccessKeysInput, ListAccessKeysOutput](&wire.OpInfo{Service: Service, Name: "ListAccessKeys", Method: "POST", Path: "/", ResultWrapper: "ListAccessKeysResult", ReadOnly: true})
+	ListAccountAliases                            = wire.NewOp[ListAccountAliasesInput, ListAccountAliasesOutput](&wire.OpInfo{Service: Service, Name: "ListAccountAliases", Method: "POST", Path: "/", ResultWrapper: "ListAccountAliasesResult", ReadOnly: true})
+	ListAttachedGroupPolicies                     = wire.NewOp[ListAttachedGroupPoliciesInput, ListAttachedGroupPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListAttachedGroupPolicies", Method: "POST", Path: "/", ResultWrapper: "ListAttachedGroupPoliciesResult", ReadOnly: true})
+	ListAttachedRolePolicies                      = wire.NewOp[ListAttachedRolePoliciesInput, ListAttachedRolePoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListAttachedRolePolicies", Method: "POST", Path: "/", ResultWrapper: "ListAttachedRolePoliciesResult", ReadOnly: true})
+	ListAttachedUserPolicies                      = wire.NewOp[ListAttachedUserPoliciesInput, ListAttachedUserPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListAttachedUserPolicies", Method: "POST", Path: "/", ResultWrapper: "ListAttachedUserPoliciesResult", ReadOnly: true})
+	ListDelegationRequests                        = wire.NewOp[ListDelegationRequestsInput, ListDelegationRequestsOutput](&wire.OpInfo{Service: Service, Name: "ListDelegationRequests", Method: "POST", Path: "/", ResultWrapper: "ListDelegationRequestsResult", ReadOnly: true})
+	ListEntitiesForPolicy                         = wire.NewOp[ListEntitiesForPolicyInput, ListEntitiesForPolicyOutput](&wire.OpInfo{Service: Service, Name: "ListEntitiesForPolicy", Method: "POST", Path: "/", ResultWrapper: "ListEntitiesForPolicyResult", ReadOnly: true})
+	ListGroupPolicies                             = wire.NewOp[ListGroupPoliciesInput, ListGroupPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListGroupPolicies", Method: "POST", Path: "/", ResultWrapper: "ListGroupPoliciesResult", ReadOnly: true})
+	ListGroups                                    = wire.NewOp[ListGroupsInput, ListGroupsOutput](&wire.OpInfo{Service: Service, Name: "ListGroups", Method: "POST", Path: "/", ResultWrapper: "ListGroupsResult", ReadOnly: true})
+	ListGroupsForUser                             = wire.NewOp[ListGroupsForUserInput, ListGroupsForUserOutput](&wire.OpInfo{Service: Service, Name: "ListGroupsForUser", Method: "POST", Path: "/", ResultWrapper: "ListGroupsForUserResult", ReadOnly: true})
+	ListInstanceProfileTags                       = wire.NewOp[ListInstanceProfileTagsInput, ListInstanceProfileTagsOutput](&wire.OpInfo{Service: Service, Name: "ListInstanceProfileTags", Method: "POST", Path: "/", ResultWrapper: "ListInstanceProfileTagsResult", ReadOnly: true})
+	ListInstanceProfiles                          = wire.NewOp[ListInstanceProfilesInput, ListInstanceProfilesOutput](&wire.OpInfo{Service: Service, Name: "ListInstanceProfiles", Method: "POST", Path: "/", ResultWrapper: "ListInstanceProfilesResult", ReadOnly: true})
+	ListInstanceProfilesForRole                   = wire.NewOp[ListInstanceProfilesForRoleInput, ListInstanceProfilesForRoleOutput](&wire.OpInfo{Service: Service, Name: "ListInstanceProfilesForRole", Method: "POST", Path: "/", ResultWrapper: "ListInstanceProfilesForRoleResult", ReadOnly: true})
+	ListMFADeviceTags                             = wire.NewOp[ListMFADeviceTagsInput, ListMFADeviceTagsOutput](&wire.OpInfo{Service: Service, Name: "ListMFADeviceTags", Method: "POST", Path: "/", ResultWrapper: "ListMFADeviceTagsResult", ReadOnly: true})
+	ListMFADevices                                = wire.NewOp[ListMFADevicesInput, ListMFADevicesOutput](&wire.OpInfo{Service: Service, Name: "ListMFADevices", Method: "POST", Path: "/", ResultWrapper: "ListMFADevicesResult", ReadOnly: true})
+	ListOpenIDConnectProviderTags                 = wire.NewOp[ListOpenIDConnectProviderTagsInput, ListOpenIDConnectProviderTagsOutput](&wire.OpInfo{Service: Service, Name: "ListOpenIDConnectProviderTags", Method: "POST", Path: "/", ResultWrapper: "ListOpenIDConnectProviderTagsResult", ReadOnly: true})
+	ListOpenIDConnectProviders                    = wire.NewOp[ListOpenIDConnectProvidersInput, ListOpenIDConnectProvidersOutput](&wire.OpInfo{Service: Service, Name: "ListOpenIDConnectProviders", Method: "POST", Path: "/", ResultWrapper: "ListOpenIDConnectProvidersResult", ReadOnly: true})
+	ListOrganizationsFeatures                     = wire.NewOp[ListOrganizationsFeaturesInput, ListOrganizationsFeaturesOutput](&wire.OpInfo{Service: Service, Name: "ListOrganizationsFeatures", Method: "POST", Path: "/", ResultWrapper: "ListOrganizationsFeaturesResult", ReadOnly: true})
+	ListPolicies                                  = wire.NewOp[ListPoliciesInput, ListPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListPolicies", Method: "POST", Path: "/", ResultWrapper: "ListPoliciesResult", ReadOnly: true})
+	ListPoliciesGrantingServiceAccess             = wire.NewOp[ListPoliciesGrantingServiceAccessInput, ListPoliciesGrantingServiceAccessOutput](&wire.OpInfo{Service: Service, Name: "ListPoliciesGrantingServiceAccess", Method: "POST", Path: "/", ResultWrapper: "ListPoliciesGrantingServiceAccessResult", ReadOnly: true})
+	ListPolicyTags                                = wire.NewOp[ListPolicyTagsInput, ListPolicyTagsOutput](&wire.OpInfo{Service: Service, Name: "ListPolicyTags", Method: "POST", Path: "/", ResultWrapper: "ListPolicyTagsResult", ReadOnly: true})
+	ListPolicyVersions                            = wire.NewOp[ListPolicyVersionsInput, ListPolicyVersionsOutput](&wire.OpInfo{Service: Service, Name: "ListPolicyVersions", Method: "POST", Path: "/", ResultWrapper: "ListPolicyVersionsResult", ReadOnly: true})
+	ListRolePolicies                              = wire.NewOp[ListRolePoliciesInput, ListRolePoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListRolePolicies", Method: "POST", Path: "/", ResultWrapper: "ListRolePoliciesResult", ReadOnly: true})
+	ListRoleTags                                  = wire.NewOp[ListRoleTagsInput, ListRoleTagsOutput](&wire.OpInfo{Service: Service, Name: "ListRoleTags", Method: "POST", Path: "/", ResultWrapper: "ListRoleTagsResult", ReadOnly: true})
+	ListRoles                                     = wire.NewOp[ListRolesInput, ListRolesOutput](&wire.OpInfo{Service: Service, Name: "ListRoles", Method: "POST", Path: "/", ResultWrapper: "ListRolesResult", ReadOnly: true})
+	ListUserPolicies                              = wire.NewOp[ListUserPoliciesInput, ListUserPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListUserPolicies", Method: "POST", Path: "/", ResultWrapper: "ListUserPoliciesResult", ReadOnly: true})
+	ListUserTags                                  = wire.NewOp[ListUserTagsInput, ListUserTagsOutput](&wire.OpInfo{Service: Service, Name: "ListUserTags", Method: "POST", Path: "/", ResultWrapper: "ListUserTagsResult", ReadOnly: true})
+	ListUsers                                     = wire.NewOp[ListUsersInput, ListUsersOutput](&wire.OpInfo{Service: Service, Name: "ListUsers", Method: "POST", Path: "/", ResultWrapper: "ListUsersResult", ReadOnly: true})
+	ListVirtualMFADevices                         = wire.NewOp[ListVirtualMFADevicesInput, ListVirtualMFADevicesOutput](&wire.OpInfo{Service: Service, Name: "ListVirtualMFADevices", Method: "POST", Path: "/", ResultWrapper: "ListVirtualMFADevicesResult", ReadOnly: true})
+	PutGroupPolicy                                = wire.NewOp[PutGroupPolicyInput, PutGroupPolicyOutput](&wire.OpInfo{Service: Service, Name: "PutGroupPolicy", Method: "POST", Path: "/", NoOutput: true})
+	PutRolePermissionsBoundary                    = wire.NewOp[PutRolePermissionsBoundaryInput, PutRolePermissionsBoundaryOutput](&wire.OpInfo{Service: Service, Name: "PutRolePermissionsBoundary", Method: "POST", Path: "/", NoOutput: true})
+	PutRolePolicy                                 = wire.NewOp[PutRolePolicyInput, PutRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "PutRolePolicy", Method: "POST", Path: "/", NoOutput: true})
+	PutUserPermissionsBoundary                    = wire.NewOp[PutUserPermissionsBoundaryInput, PutUserPermissionsBoundaryOutput](&wire.OpInfo{Service: Service, Name: "PutUserPermissionsBoundary", Method: "POST", Path: "/", NoOutput: true})
+	PutUserPolicy                                 = wire.NewOp[PutUserPolicyInput, PutUserPolicyOutput](&wire.OpInfo{Service: Service, Name: "PutUserPolicy", Method: "POST", Path: "/", NoOutput: true})
+	RejectDelegationRequest                       = wire.NewOp[RejectDelegationRequestInput, RejectDelegationRequestOutput](&wire.OpInfo{Service: Service, Name: "RejectDelegationRequest", Method: "POST", Path: "/", NoOutput: true})
+	RemoveClientIDFromOpenIDConnectProvider       = wire.NewOp[RemoveClientIDFromOpenIDConnectProviderInput, RemoveClientIDFromOpenIDConnectProviderOutput](&wire.OpInfo{Service: Service, Name: "RemoveClientIDFromOpenIDConnectProvider", Method: "POST", Path: "/", NoOutput: true})
+	RemoveRoleFromInstanceProfile                 = wire.NewOp[RemoveRoleFromInstanceProfileInput, RemoveRoleFromInstanceProfileOutput](&wire.OpInfo{Service: Service, Name: "RemoveRoleFromInstanceProfile", Method: "POST", Path: "/", NoOutput: true})
+	RemoveUserFromGroup                           = wire.NewOp[RemoveUserFromGroupInput, RemoveUserFromGroupOutput](&wire.OpInfo{Service: Service, Name: "RemoveUserFromGroup", Method: "POST", Path: "/", NoOutput: true})
+	ResyncMFADevice                               = wire.NewOp[ResyncMFADeviceInput, ResyncMFADeviceOutput](&wire.OpInfo{Service: Service, Name: "ResyncMFADevice", Method: "POST", Path: "/", NoOutput: true})
+	SendDelegationToken                           = wire.NewOp[SendDelegationTokenInput, SendDelegationTokenOutput](&wire.OpInfo{Service: Service, Name: "SendDelegationToken", Method: "POST", Path: "/", NoOutput: true})
+	SetDefaultPolicyVersion                       = wire.NewOp[SetDefaultPolicyVersionInput, SetDefaultPolicyVersionOutput](&wire.OpInfo{Service: Service, Name: "SetDefaultPolicyVersion", Method: "POST", Path: "/", NoOutput: true})
+	SetSecurityTokenServicePreferences            = wire.NewOp[SetSecurityTokenServicePreferencesInput, SetSecurityTokenServicePreferencesOutput](&wire.OpInfo{Service: Service, Name: "SetSecurityTokenServicePreferences", Method: "POST", Path: "/", NoOutput: true})
+	SimulateCustomPolicy                          = wire.NewOp[SimulateCustomPolicyInput, SimulateCustomPolicyOutput](&wire.OpInfo{Service: Service, Name: "SimulateCustomPolicy", Method: "POST", Path: "/", ResultWrapper: "SimulateCustomPolicyResult", ReadOnly: true})
+	SimulatePrincipalPolicy                       = wire.NewOp[SimulatePrincipalPolicyInput, SimulatePrincipalPolicyOutput](&wire.OpInfo{Service: Service, Name: "SimulatePrincipalPolicy", Method: "POST", Path: "/", ResultWrapper: "SimulatePrincipalPolicyResult", ReadOnly: true})
+	TagInstanceProfile                            = wire.NewOp[TagInstanceProfileInput, TagInstanceProfileOutput](&wire.OpInfo{Service: Service, Name: "TagInstanceProfile", Method: "POST", Path: "/", NoOutput: true})
+	TagMFADevice                                  = wire.NewOp[TagMFADeviceInput, TagMFADeviceOutput](&wire.OpInfo{Service: Service, Name: "TagMFADevice", Method: "POST", Path: "/", NoOutput: true})
+	TagOpenIDConnectProvider                      = wire.NewOp[TagOpenIDConnectProviderInput, TagOpenIDConnectProviderOutput](&wire.OpInfo{Service: Service, Name: "TagOpenIDConnectProvider", Method: "POST", Path: "/", NoOutput: true})
+	TagPolicy                                     = wire.NewOp[TagPolicyInput, TagPolicyOutput](&wire.OpInfo{Service: Service, Name: "TagPolicy", Method: "POST", Path: "/", NoOutput: true})
+	TagRole                                       = wire.NewOp[TagRoleInput, TagRoleOutput](&wire.OpInfo{Service: Service, Name: "TagRole", Method: "POST", Path: "/", NoOutput: true})
+	TagUser                                       = wire.NewOp[TagUserInput, TagUserOutput](&wire.OpInfo{Service: Service, Name: "TagUser", Method: "POST", Path: "/", NoOutput: true})
+	UntagInstanceProfile                          = wire.NewOp[UntagInstanceProfileInput, UntagInstanceProfileOutput](&wire.OpInfo{Service: Service, Name: "UntagInstanceProfile", Method: "POST", Path: "/", NoOutput: true})
+	UntagMFADevice                                = wire.NewOp[UntagMFADeviceInput, UntagMFADeviceOutput](&wire.OpInfo{Service: Service, Name: "UntagMFADevice", Method: "POST", Path: "/", NoOutput: true})
+	UntagOpenIDConnectProvider                    = wire.NewOp[UntagOpenIDConnectProviderInput, UntagOpenIDConnectProviderOutput](&wire.OpInfo{Service: Service, Name: "UntagOpenIDConnectProvider", Method: "POST", Path: "/", NoOutput: true})
+	UntagPolicy                                   = wire.NewOp[UntagPolicyInput, UntagPolicyOutput](&wire.OpInfo{Service: Service, Name: "UntagPolicy", Method: "POST", Path: "/", NoOutput: true})
+	UntagRole                                     = wire.NewOp[UntagRoleInput, UntagRoleOutput](&wire.OpInfo{Service: Service, Name: "UntagRole", Method: "POST", Path: "/", NoOutput: true})
+	UntagUser                                     = wire.NewOp[UntagUserInput, UntagUserOutput](&wire.OpInfo{Service: Service, Name: "UntagUser", Method: "POST", Path: "/", NoOutput: true})
+	UpdateAccessKey                               = wire.NewOp[UpdateAccessKeyInput, UpdateAccessKeyOutput](&wire.OpInfo{Service: Service, Name: "UpdateAccessKey", Method: "POST", Path: "/", NoOutput: true})
+	UpdateAccountPasswordPolicy                   = wire.NewOp[UpdateAccountPasswordPolicyInput, UpdateAccountPasswordPolicyOutput](&wire.OpInfo{Service: Service, Name: "UpdateAccountPasswordPolicy", Method: "POST", Path: "/", NoOutput: true})
+	UpdateAssumeRolePolicy                        = wire.NewOp[UpdateAssumeRolePolicyInput, UpdateAssumeRolePolicyOutput](&wire.OpInfo{Service: Service, Name: "UpdateAssumeRolePolicy", Method: "POST", Path: "/", NoOutput: true})
+	UpdateDelegationRequest                       = wire.NewOp[UpdateDelegationRequestInput, UpdateDelegationRequestOutput](&wire.OpInfo{Service: Service, Name: "UpdateDelegationRequest", Method: "POST", Path: "/", NoOutput: true})
+	UpdateGroup                                   = wire.NewOp[UpdateGroupInput, UpdateGroupOutput](&wire.OpInfo{Service: Service, Name: "UpdateGroup", Method: "POST", Path: "/", NoOutput: true})
+	UpdateLoginProfile                            = wire.NewOp[UpdateLoginProfileInput, UpdateLoginProfileOutput](&wire.OpInfo{Service: Service, Name: "UpdateLoginProfile", Method: "POST", Path: "/", NoOutput: true})
+	UpdateOpenIDConnectProviderThumbprint         = wire.NewOp[UpdateOpenIDConnectProviderThumbprintInput, UpdateOpenIDConnectProviderThumbprintOutput](&wire.OpInfo{Service: Service, Name: "UpdateOpenIDConnectProviderThumbprint", Method: "POST", Path: "/", NoOutput: true})
+	UpdateRole                                    = wire.NewOp[UpdateRoleInput, UpdateRoleOutput](&wire.OpInfo{Service: Service, Name: "UpdateRole", Method: "POST", Path: "/", ResultWrapper: "UpdateRoleResult"})
+	UpdateRoleDescription                         = wire.NewOp[UpdateRoleDescriptionInput, UpdateRoleDescriptionOutput](&wire.OpInfo{Service: Service, Name: "UpdateRoleDescription", Method: "POST", Path: "/", ResultWrapper: "UpdateRoleDescriptionResult"})
+	UpdateUser                                    = wire.NewOp[UpdateUserInput, UpdateUserOutput](&wire.OpInfo{Service: Service, Name: "UpdateUser", Method: "POST", Path: "/", NoOutput: true})
 )

@@ -8,18 +8,52 @@ import (
 	"github.com/leadglass/leadglass/wire"
 )
 
+// AcceptDelegationRequestInput is shape AcceptDelegationRequestRequest.
+type AcceptDelegationRequestInput struct {
+	DelegationRequestId string `aws:"DelegationRequestId,req,min=16,max=128,pat=0"`
+}
+
+// AcceptDelegationRequestOutput has no members.
+type AcceptDelegationRequestOutput struct{}
+
+// AddClientIDToOpenIDConnectProviderInput is shape AddClientIDToOpenIDConnectProviderRequest.
+type AddClientIDToOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn string `aws:"OpenIDConnectProviderArn,req,min=20,max=2048"`
+	ClientID                 string `aws:"ClientID,req,min=1,max=255"`
+}
+
+// AddClientIDToOpenIDConnectProviderOutput has no members.
+type AddClientIDToOpenIDConnectProviderOutput struct{}
+
+// AddRoleToInstanceProfileInput is shape AddRoleToInstanceProfileRequest.
+type AddRoleToInstanceProfileInput struct {
+	InstanceProfileName string `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+	RoleName            string `aws:"RoleName,req,min=1,max=64,pat=1"`
+}
+
+// AddRoleToInstanceProfileOutput has no members.
+type AddRoleToInstanceProfileOutput struct{}
+
 // AddUserToGroupInput is shape AddUserToGroupRequest.
 type AddUserToGroupInput struct {
-	GroupName string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	UserName  string `aws:"UserName,req,min=1,max=128,pat=0"`
+	GroupName string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	UserName  string `aws:"UserName,req,min=1,max=128,pat=1"`
 }
 
 // AddUserToGroupOutput has no members.
 type AddUserToGroupOutput struct{}
 
+// AssociateDelegationRequestInput is shape AssociateDelegationRequestRequest.
+type AssociateDelegationRequestInput struct {
+	DelegationRequestId string `aws:"DelegationRequestId,req,min=16,max=128,pat=0"`
+}
+
+// AssociateDelegationRequestOutput has no members.
+type AssociateDelegationRequestOutput struct{}
+
 // AttachGroupPolicyInput is shape AttachGroupPolicyRequest.
 type AttachGroupPolicyInput struct {
-	GroupName string `aws:"GroupName,req,min=1,max=128,pat=0"`
+	GroupName string `aws:"GroupName,req,min=1,max=128,pat=1"`
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
 }
 
@@ -28,7 +62,7 @@ type AttachGroupPolicyOutput struct{}
 
 // AttachRolePolicyInput is shape AttachRolePolicyRequest.
 type AttachRolePolicyInput struct {
-	RoleName  string `aws:"RoleName,req,min=1,max=64,pat=0"`
+	RoleName  string `aws:"RoleName,req,min=1,max=64,pat=1"`
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
 }
 
@@ -37,16 +71,25 @@ type AttachRolePolicyOutput struct{}
 
 // AttachUserPolicyInput is shape AttachUserPolicyRequest.
 type AttachUserPolicyInput struct {
-	UserName  string `aws:"UserName,req,min=1,max=64,pat=0"`
+	UserName  string `aws:"UserName,req,min=1,max=64,pat=1"`
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
 }
 
 // AttachUserPolicyOutput has no members.
 type AttachUserPolicyOutput struct{}
 
+// ChangePasswordInput is shape ChangePasswordRequest.
+type ChangePasswordInput struct {
+	OldPassword string `aws:"OldPassword,req,min=1,max=128,pat=2,sens"`
+	NewPassword string `aws:"NewPassword,req,min=1,max=128,pat=2,sens"`
+}
+
+// ChangePasswordOutput has no members.
+type ChangePasswordOutput struct{}
+
 // CreateAccessKeyInput is shape CreateAccessKeyRequest.
 type CreateAccessKeyInput struct {
-	UserName string `aws:"UserName,min=1,max=128,pat=0"`
+	UserName string `aws:"UserName,min=1,max=128,pat=1"`
 }
 
 // CreateAccessKeyOutput is shape CreateAccessKeyResponse.
@@ -54,10 +97,37 @@ type CreateAccessKeyOutput struct {
 	AccessKey *AccessKey `aws:"AccessKey,req"`
 }
 
+// CreateAccountAliasInput is shape CreateAccountAliasRequest.
+type CreateAccountAliasInput struct {
+	AccountAlias string `aws:"AccountAlias,req,min=3,max=63,pat=3"`
+}
+
+// CreateAccountAliasOutput has no members.
+type CreateAccountAliasOutput struct{}
+
+// CreateDelegationRequestInput is shape CreateDelegationRequestRequest.
+type CreateDelegationRequestInput struct {
+	OwnerAccountId      string                `aws:"OwnerAccountId,pat=4"`
+	Description         string                `aws:"Description,req,max=1000,pat=5"`
+	Permissions         *DelegationPermission `aws:"Permissions,req"`
+	RequestMessage      string                `aws:"RequestMessage,max=200,pat=5"`
+	RequestorWorkflowId string                `aws:"RequestorWorkflowId,req,min=5,max=400,pat=6"`
+	RedirectUrl         string                `aws:"RedirectUrl,min=1,max=255,pat=7"`
+	NotificationChannel string                `aws:"NotificationChannel,req,min=2,max=400,pat=8"`
+	SessionDuration     int32                 `aws:"SessionDuration,req,min=300,max=43200"`
+	OnlySendByOwner     *bool                 `aws:"OnlySendByOwner"`
+}
+
+// CreateDelegationRequestOutput is shape CreateDelegationRequestResponse.
+type CreateDelegationRequestOutput struct {
+	ConsoleDeepLink     string `aws:"ConsoleDeepLink,min=1,max=255"`
+	DelegationRequestId string `aws:"DelegationRequestId,min=16,max=128,pat=0"`
+}
+
 // CreateGroupInput is shape CreateGroupRequest.
 type CreateGroupInput struct {
-	Path      string `aws:"Path,always,min=1,max=512,pat=1"`
-	GroupName string `aws:"GroupName,req,min=1,max=128,pat=0"`
+	Path      string `aws:"Path,always,min=1,max=512,pat=9"`
+	GroupName string `aws:"GroupName,req,min=1,max=128,pat=1"`
 }
 
 // CreateGroupOutput is shape CreateGroupResponse.
@@ -65,11 +135,49 @@ type CreateGroupOutput struct {
 	Group *Group `aws:"Group,req"`
 }
 
+// CreateInstanceProfileInput is shape CreateInstanceProfileRequest.
+type CreateInstanceProfileInput struct {
+	InstanceProfileName string `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+	Path                string `aws:"Path,always,min=1,max=512,pat=9"`
+	Tags                []Tag  `aws:"Tags,max=50"`
+}
+
+// CreateInstanceProfileOutput is shape CreateInstanceProfileResponse.
+type CreateInstanceProfileOutput struct {
+	InstanceProfile *InstanceProfile `aws:"InstanceProfile,req"`
+}
+
+// CreateLoginProfileInput is shape CreateLoginProfileRequest.
+type CreateLoginProfileInput struct {
+	UserName              string `aws:"UserName,min=1,max=64,pat=1"`
+	Password              string `aws:"Password,min=1,max=128,pat=2,sens"`
+	PasswordResetRequired *bool  `aws:"PasswordResetRequired"`
+}
+
+// CreateLoginProfileOutput is shape CreateLoginProfileResponse.
+type CreateLoginProfileOutput struct {
+	LoginProfile *LoginProfile `aws:"LoginProfile,req"`
+}
+
+// CreateOpenIDConnectProviderInput is shape CreateOpenIDConnectProviderRequest.
+type CreateOpenIDConnectProviderInput struct {
+	Url            string   `aws:"Url,req,min=1,max=255"`
+	ClientIDList   []string `aws:"ClientIDList,e.min=1,e.max=255"`
+	ThumbprintList []string `aws:"ThumbprintList,e.min=40,e.max=40"`
+	Tags           []Tag    `aws:"Tags,max=50"`
+}
+
+// CreateOpenIDConnectProviderOutput is shape CreateOpenIDConnectProviderResponse.
+type CreateOpenIDConnectProviderOutput struct {
+	OpenIDConnectProviderArn string `aws:"OpenIDConnectProviderArn,min=20,max=2048"`
+	Tags                     []Tag  `aws:"Tags,max=50"`
+}
+
 // CreatePolicyInput is shape CreatePolicyRequest.
 type CreatePolicyInput struct {
-	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=0"`
-	Path           string `aws:"Path,always,min=1,max=512,pat=2"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=1"`
+	Path           string `aws:"Path,always,min=1,max=512,pat=10"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
 	Description    string `aws:"Description,max=1000"`
 	Tags           []Tag  `aws:"Tags,max=50"`
 }
@@ -82,7 +190,7 @@ type CreatePolicyOutput struct {
 // CreatePolicyVersionInput is shape CreatePolicyVersionRequest.
 type CreatePolicyVersionInput struct {
 	PolicyArn      string `aws:"PolicyArn,req,min=20,max=2048"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
 	SetAsDefault   *bool  `aws:"SetAsDefault"`
 }
 
@@ -93,10 +201,10 @@ type CreatePolicyVersionOutput struct {
 
 // CreateRoleInput is shape CreateRoleRequest.
 type CreateRoleInput struct {
-	Path                     string `aws:"Path,always,min=1,max=512,pat=1"`
-	RoleName                 string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	AssumeRolePolicyDocument string `aws:"AssumeRolePolicyDocument,req,esc,min=1,max=131072,pat=3"`
-	Description              string `aws:"Description,max=1000,pat=4"`
+	Path                     string `aws:"Path,always,min=1,max=512,pat=9"`
+	RoleName                 string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	AssumeRolePolicyDocument string `aws:"AssumeRolePolicyDocument,req,esc,min=1,max=131072,pat=2"`
+	Description              string `aws:"Description,max=1000,pat=5"`
 	MaxSessionDuration       *int32 `aws:"MaxSessionDuration,min=3600,max=43200"`
 	PermissionsBoundary      string `aws:"PermissionsBoundary,min=20,max=2048"`
 	Tags                     []Tag  `aws:"Tags,max=50"`
@@ -107,10 +215,22 @@ type CreateRoleOutput struct {
 	Role *Role `aws:"Role,req"`
 }
 
+// CreateServiceLinkedRoleInput is shape CreateServiceLinkedRoleRequest.
+type CreateServiceLinkedRoleInput struct {
+	AWSServiceName string `aws:"AWSServiceName,req,min=1,max=128,pat=1"`
+	Description    string `aws:"Description,max=1000,pat=5"`
+	CustomSuffix   string `aws:"CustomSuffix,min=1,max=64,pat=1"`
+}
+
+// CreateServiceLinkedRoleOutput is shape CreateServiceLinkedRoleResponse.
+type CreateServiceLinkedRoleOutput struct {
+	Role *Role `aws:"Role"`
+}
+
 // CreateUserInput is shape CreateUserRequest.
 type CreateUserInput struct {
-	Path                string `aws:"Path,always,min=1,max=512,pat=1"`
-	UserName            string `aws:"UserName,req,min=1,max=64,pat=0"`
+	Path                string `aws:"Path,always,min=1,max=512,pat=9"`
+	UserName            string `aws:"UserName,req,min=1,max=64,pat=1"`
 	PermissionsBoundary string `aws:"PermissionsBoundary,min=20,max=2048"`
 	Tags                []Tag  `aws:"Tags,max=50"`
 }
@@ -120,18 +240,53 @@ type CreateUserOutput struct {
 	User *User `aws:"User"`
 }
 
+// CreateVirtualMFADeviceInput is shape CreateVirtualMFADeviceRequest.
+type CreateVirtualMFADeviceInput struct {
+	Path                 string `aws:"Path,always,min=1,max=512,pat=9"`
+	VirtualMFADeviceName string `aws:"VirtualMFADeviceName,req,min=1,pat=1"`
+	Tags                 []Tag  `aws:"Tags,max=50"`
+}
+
+// CreateVirtualMFADeviceOutput is shape CreateVirtualMFADeviceResponse.
+type CreateVirtualMFADeviceOutput struct {
+	VirtualMFADevice *VirtualMFADevice `aws:"VirtualMFADevice,req"`
+}
+
+// DeactivateMFADeviceInput is shape DeactivateMFADeviceRequest.
+type DeactivateMFADeviceInput struct {
+	UserName     string `aws:"UserName,min=1,max=128,pat=1"`
+	SerialNumber string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+}
+
+// DeactivateMFADeviceOutput has no members.
+type DeactivateMFADeviceOutput struct{}
+
 // DeleteAccessKeyInput is shape DeleteAccessKeyRequest.
 type DeleteAccessKeyInput struct {
-	UserName    string `aws:"UserName,min=1,max=128,pat=0"`
-	AccessKeyId string `aws:"AccessKeyId,req,min=16,max=128,pat=5"`
+	UserName    string `aws:"UserName,min=1,max=128,pat=1"`
+	AccessKeyId string `aws:"AccessKeyId,req,min=16,max=128,pat=12"`
 }
 
 // DeleteAccessKeyOutput has no members.
 type DeleteAccessKeyOutput struct{}
 
+// DeleteAccountAliasInput is shape DeleteAccountAliasRequest.
+type DeleteAccountAliasInput struct {
+	AccountAlias string `aws:"AccountAlias,req,min=3,max=63,pat=3"`
+}
+
+// DeleteAccountAliasOutput has no members.
+type DeleteAccountAliasOutput struct{}
+
+// DeleteAccountPasswordPolicyInput has no members.
+type DeleteAccountPasswordPolicyInput struct{}
+
+// DeleteAccountPasswordPolicyOutput has no members.
+type DeleteAccountPasswordPolicyOutput struct{}
+
 // DeleteGroupInput is shape DeleteGroupRequest.
 type DeleteGroupInput struct {
-	GroupName string `aws:"GroupName,req,min=1,max=128,pat=0"`
+	GroupName string `aws:"GroupName,req,min=1,max=128,pat=1"`
 }
 
 // DeleteGroupOutput has no members.
@@ -139,12 +294,36 @@ type DeleteGroupOutput struct{}
 
 // DeleteGroupPolicyInput is shape DeleteGroupPolicyRequest.
 type DeleteGroupPolicyInput struct {
-	GroupName  string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=0"`
+	GroupName  string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=1"`
 }
 
 // DeleteGroupPolicyOutput has no members.
 type DeleteGroupPolicyOutput struct{}
+
+// DeleteInstanceProfileInput is shape DeleteInstanceProfileRequest.
+type DeleteInstanceProfileInput struct {
+	InstanceProfileName string `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+}
+
+// DeleteInstanceProfileOutput has no members.
+type DeleteInstanceProfileOutput struct{}
+
+// DeleteLoginProfileInput is shape DeleteLoginProfileRequest.
+type DeleteLoginProfileInput struct {
+	UserName string `aws:"UserName,min=1,max=64,pat=1"`
+}
+
+// DeleteLoginProfileOutput has no members.
+type DeleteLoginProfileOutput struct{}
+
+// DeleteOpenIDConnectProviderInput is shape DeleteOpenIDConnectProviderRequest.
+type DeleteOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn string `aws:"OpenIDConnectProviderArn,req,min=20,max=2048"`
+}
+
+// DeleteOpenIDConnectProviderOutput has no members.
+type DeleteOpenIDConnectProviderOutput struct{}
 
 // DeletePolicyInput is shape DeletePolicyRequest.
 type DeletePolicyInput struct {
@@ -157,7 +336,7 @@ type DeletePolicyOutput struct{}
 // DeletePolicyVersionInput is shape DeletePolicyVersionRequest.
 type DeletePolicyVersionInput struct {
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
-	VersionId string `aws:"VersionId,req,pat=6"`
+	VersionId string `aws:"VersionId,req,pat=13"`
 }
 
 // DeletePolicyVersionOutput has no members.
@@ -165,7 +344,7 @@ type DeletePolicyVersionOutput struct{}
 
 // DeleteRoleInput is shape DeleteRoleRequest.
 type DeleteRoleInput struct {
-	RoleName string `aws:"RoleName,req,min=1,max=64,pat=0"`
+	RoleName string `aws:"RoleName,req,min=1,max=64,pat=1"`
 }
 
 // DeleteRoleOutput has no members.
@@ -173,7 +352,7 @@ type DeleteRoleOutput struct{}
 
 // DeleteRolePermissionsBoundaryInput is shape DeleteRolePermissionsBoundaryRequest.
 type DeleteRolePermissionsBoundaryInput struct {
-	RoleName string `aws:"RoleName,req,min=1,max=64,pat=0"`
+	RoleName string `aws:"RoleName,req,min=1,max=64,pat=1"`
 }
 
 // DeleteRolePermissionsBoundaryOutput has no members.
@@ -181,16 +360,26 @@ type DeleteRolePermissionsBoundaryOutput struct{}
 
 // DeleteRolePolicyInput is shape DeleteRolePolicyRequest.
 type DeleteRolePolicyInput struct {
-	RoleName   string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=0"`
+	RoleName   string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=1"`
 }
 
 // DeleteRolePolicyOutput has no members.
 type DeleteRolePolicyOutput struct{}
 
+// DeleteServiceLinkedRoleInput is shape DeleteServiceLinkedRoleRequest.
+type DeleteServiceLinkedRoleInput struct {
+	RoleName string `aws:"RoleName,req,min=1,max=64,pat=1"`
+}
+
+// DeleteServiceLinkedRoleOutput is shape DeleteServiceLinkedRoleResponse.
+type DeleteServiceLinkedRoleOutput struct {
+	DeletionTaskId string `aws:"DeletionTaskId,req,min=1,max=1000"`
+}
+
 // DeleteUserInput is shape DeleteUserRequest.
 type DeleteUserInput struct {
-	UserName string `aws:"UserName,req,min=1,max=128,pat=0"`
+	UserName string `aws:"UserName,req,min=1,max=128,pat=1"`
 }
 
 // DeleteUserOutput has no members.
@@ -198,7 +387,7 @@ type DeleteUserOutput struct{}
 
 // DeleteUserPermissionsBoundaryInput is shape DeleteUserPermissionsBoundaryRequest.
 type DeleteUserPermissionsBoundaryInput struct {
-	UserName string `aws:"UserName,req,min=1,max=64,pat=0"`
+	UserName string `aws:"UserName,req,min=1,max=64,pat=1"`
 }
 
 // DeleteUserPermissionsBoundaryOutput has no members.
@@ -206,16 +395,24 @@ type DeleteUserPermissionsBoundaryOutput struct{}
 
 // DeleteUserPolicyInput is shape DeleteUserPolicyRequest.
 type DeleteUserPolicyInput struct {
-	UserName   string `aws:"UserName,req,min=1,max=128,pat=0"`
-	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=0"`
+	UserName   string `aws:"UserName,req,min=1,max=128,pat=1"`
+	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=1"`
 }
 
 // DeleteUserPolicyOutput has no members.
 type DeleteUserPolicyOutput struct{}
 
+// DeleteVirtualMFADeviceInput is shape DeleteVirtualMFADeviceRequest.
+type DeleteVirtualMFADeviceInput struct {
+	SerialNumber string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+}
+
+// DeleteVirtualMFADeviceOutput has no members.
+type DeleteVirtualMFADeviceOutput struct{}
+
 // DetachGroupPolicyInput is shape DetachGroupPolicyRequest.
 type DetachGroupPolicyInput struct {
-	GroupName string `aws:"GroupName,req,min=1,max=128,pat=0"`
+	GroupName string `aws:"GroupName,req,min=1,max=128,pat=1"`
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
 }
 
@@ -224,7 +421,7 @@ type DetachGroupPolicyOutput struct{}
 
 // DetachRolePolicyInput is shape DetachRolePolicyRequest.
 type DetachRolePolicyInput struct {
-	RoleName  string `aws:"RoleName,req,min=1,max=64,pat=0"`
+	RoleName  string `aws:"RoleName,req,min=1,max=64,pat=1"`
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
 }
 
@@ -233,28 +430,201 @@ type DetachRolePolicyOutput struct{}
 
 // DetachUserPolicyInput is shape DetachUserPolicyRequest.
 type DetachUserPolicyInput struct {
-	UserName  string `aws:"UserName,req,min=1,max=64,pat=0"`
+	UserName  string `aws:"UserName,req,min=1,max=64,pat=1"`
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
 }
 
 // DetachUserPolicyOutput has no members.
 type DetachUserPolicyOutput struct{}
 
+// DisableOrganizationsRootCredentialsManagementInput is shape DisableOrganizationsRootCredentialsManagementRequest.
+type DisableOrganizationsRootCredentialsManagementInput struct {
+}
+
+// DisableOrganizationsRootCredentialsManagementOutput is shape DisableOrganizationsRootCredentialsManagementResponse.
+type DisableOrganizationsRootCredentialsManagementOutput struct {
+	OrganizationId  string        `aws:"OrganizationId,max=34,pat=14"`
+	EnabledFeatures []FeatureType `aws:"EnabledFeatures"`
+}
+
+// DisableOrganizationsRootSessionsInput is shape DisableOrganizationsRootSessionsRequest.
+type DisableOrganizationsRootSessionsInput struct {
+}
+
+// DisableOrganizationsRootSessionsOutput is shape DisableOrganizationsRootSessionsResponse.
+type DisableOrganizationsRootSessionsOutput struct {
+	OrganizationId  string        `aws:"OrganizationId,max=34,pat=14"`
+	EnabledFeatures []FeatureType `aws:"EnabledFeatures"`
+}
+
+// DisableOutboundWebIdentityFederationInput has no members.
+type DisableOutboundWebIdentityFederationInput struct{}
+
+// DisableOutboundWebIdentityFederationOutput has no members.
+type DisableOutboundWebIdentityFederationOutput struct{}
+
+// EnableMFADeviceInput is shape EnableMFADeviceRequest.
+type EnableMFADeviceInput struct {
+	UserName            string `aws:"UserName,req,min=1,max=128,pat=1"`
+	SerialNumber        string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	AuthenticationCode1 string `aws:"AuthenticationCode1,req,min=6,max=6,pat=15"`
+	AuthenticationCode2 string `aws:"AuthenticationCode2,req,min=6,max=6,pat=15"`
+}
+
+// EnableMFADeviceOutput has no members.
+type EnableMFADeviceOutput struct{}
+
+// EnableOrganizationsRootCredentialsManagementInput is shape EnableOrganizationsRootCredentialsManagementRequest.
+type EnableOrganizationsRootCredentialsManagementInput struct {
+}
+
+// EnableOrganizationsRootCredentialsManagementOutput is shape EnableOrganizationsRootCredentialsManagementResponse.
+type EnableOrganizationsRootCredentialsManagementOutput struct {
+	OrganizationId  string        `aws:"OrganizationId,max=34,pat=14"`
+	EnabledFeatures []FeatureType `aws:"EnabledFeatures"`
+}
+
+// EnableOrganizationsRootSessionsInput is shape EnableOrganizationsRootSessionsRequest.
+type EnableOrganizationsRootSessionsInput struct {
+}
+
+// EnableOrganizationsRootSessionsOutput is shape EnableOrganizationsRootSessionsResponse.
+type EnableOrganizationsRootSessionsOutput struct {
+	OrganizationId  string        `aws:"OrganizationId,max=34,pat=14"`
+	EnabledFeatures []FeatureType `aws:"EnabledFeatures"`
+}
+
+// EnableOutboundWebIdentityFederationInput has no members.
+type EnableOutboundWebIdentityFederationInput struct{}
+
+// EnableOutboundWebIdentityFederationOutput is shape EnableOutboundWebIdentityFederationResponse.
+type EnableOutboundWebIdentityFederationOutput struct {
+	IssuerIdentifier string `aws:"IssuerIdentifier"`
+}
+
+// GenerateCredentialReportInput has no members.
+type GenerateCredentialReportInput struct{}
+
+// GenerateCredentialReportOutput is shape GenerateCredentialReportResponse.
+type GenerateCredentialReportOutput struct {
+	State       ReportStateType `aws:"State"`
+	Description string          `aws:"Description"`
+}
+
+// GenerateOrganizationsAccessReportInput is shape GenerateOrganizationsAccessReportRequest.
+type GenerateOrganizationsAccessReportInput struct {
+	EntityPath            string `aws:"EntityPath,req,min=19,max=427,pat=16"`
+	OrganizationsPolicyId string `aws:"OrganizationsPolicyId,pat=17"`
+}
+
+// GenerateOrganizationsAccessReportOutput is shape GenerateOrganizationsAccessReportResponse.
+type GenerateOrganizationsAccessReportOutput struct {
+	JobId string `aws:"JobId,min=36,max=36"`
+}
+
+// GenerateServiceLastAccessedDetailsInput is shape GenerateServiceLastAccessedDetailsRequest.
+type GenerateServiceLastAccessedDetailsInput struct {
+	Arn         string                            `aws:"Arn,req,min=20,max=2048"`
+	Granularity AccessAdvisorUsageGranularityType `aws:"Granularity"`
+}
+
+// GenerateServiceLastAccessedDetailsOutput is shape GenerateServiceLastAccessedDetailsResponse.
+type GenerateServiceLastAccessedDetailsOutput struct {
+	JobId string `aws:"JobId,min=36,max=36"`
+}
+
 // GetAccessKeyLastUsedInput is shape GetAccessKeyLastUsedRequest.
 type GetAccessKeyLastUsedInput struct {
-	AccessKeyId string `aws:"AccessKeyId,req,min=16,max=128,pat=5"`
+	AccessKeyId string `aws:"AccessKeyId,req,min=16,max=128,pat=12"`
 }
 
 // GetAccessKeyLastUsedOutput is shape GetAccessKeyLastUsedResponse.
 type GetAccessKeyLastUsedOutput struct {
-	UserName          string             `aws:"UserName,min=1,max=128,pat=0"`
+	UserName          string             `aws:"UserName,min=1,max=128,pat=1"`
 	AccessKeyLastUsed *AccessKeyLastUsed `aws:"AccessKeyLastUsed"`
+}
+
+// GetAccountAuthorizationDetailsInput is shape GetAccountAuthorizationDetailsRequest.
+type GetAccountAuthorizationDetailsInput struct {
+	Filter   []EntityType `aws:"Filter"`
+	MaxItems *int32       `aws:"MaxItems,min=1,max=1000"`
+	Marker   string       `aws:"Marker,min=1,max=320,pat=18"`
+}
+
+// GetAccountAuthorizationDetailsOutput is shape GetAccountAuthorizationDetailsResponse.
+type GetAccountAuthorizationDetailsOutput struct {
+	UserDetailList  []UserDetail          `aws:"UserDetailList"`
+	GroupDetailList []GroupDetail         `aws:"GroupDetailList"`
+	RoleDetailList  []RoleDetail          `aws:"RoleDetailList"`
+	Policies        []ManagedPolicyDetail `aws:"Policies"`
+	IsTruncated     *bool                 `aws:"IsTruncated"`
+	Marker          string                `aws:"Marker"`
+}
+
+// GetAccountPasswordPolicyInput has no members.
+type GetAccountPasswordPolicyInput struct{}
+
+// GetAccountPasswordPolicyOutput is shape GetAccountPasswordPolicyResponse.
+type GetAccountPasswordPolicyOutput struct {
+	PasswordPolicy *PasswordPolicy `aws:"PasswordPolicy,req"`
+}
+
+// GetAccountSummaryInput has no members.
+type GetAccountSummaryInput struct{}
+
+// GetAccountSummaryOutput is shape GetAccountSummaryResponse.
+type GetAccountSummaryOutput struct {
+	SummaryMap map[string]int32 `aws:"SummaryMap"`
+}
+
+// GetContextKeysForCustomPolicyInput is shape GetContextKeysForCustomPolicyRequest.
+type GetContextKeysForCustomPolicyInput struct {
+	PolicyInputList []string `aws:"PolicyInputList,req,e.min=1,e.max=131072,e.pat=2"`
+}
+
+// GetContextKeysForCustomPolicyOutput is shape GetContextKeysForPolicyResponse.
+type GetContextKeysForCustomPolicyOutput struct {
+	ContextKeyNames []string `aws:"ContextKeyNames,e.min=5,e.max=256"`
+}
+
+// GetContextKeysForPrincipalPolicyInput is shape GetContextKeysForPrincipalPolicyRequest.
+type GetContextKeysForPrincipalPolicyInput struct {
+	PolicySourceArn string   `aws:"PolicySourceArn,req,min=20,max=2048"`
+	PolicyInputList []string `aws:"PolicyInputList,e.min=1,e.max=131072,e.pat=2"`
+}
+
+// GetContextKeysForPrincipalPolicyOutput is shape GetContextKeysForPolicyResponse.
+type GetContextKeysForPrincipalPolicyOutput struct {
+	ContextKeyNames []string `aws:"ContextKeyNames,e.min=5,e.max=256"`
+}
+
+// GetCredentialReportInput has no members.
+type GetCredentialReportInput struct{}
+
+// GetCredentialReportOutput is shape GetCredentialReportResponse.
+type GetCredentialReportOutput struct {
+	Content       []byte           `aws:"Content"`
+	ReportFormat  ReportFormatType `aws:"ReportFormat"`
+	GeneratedTime time.Time        `aws:"GeneratedTime"`
+}
+
+// GetDelegationRequestInput is shape GetDelegationRequestRequest.
+type GetDelegationRequestInput struct {
+	DelegationRequestId       string `aws:"DelegationRequestId,req,min=16,max=128,pat=0"`
+	DelegationPermissionCheck *bool  `aws:"DelegationPermissionCheck"`
+}
+
+// GetDelegationRequestOutput is shape GetDelegationRequestResponse.
+type GetDelegationRequestOutput struct {
+	DelegationRequest     *DelegationRequest        `aws:"DelegationRequest"`
+	PermissionCheckStatus PermissionCheckStatusType `aws:"PermissionCheckStatus"`
+	PermissionCheckResult PermissionCheckResultType `aws:"PermissionCheckResult"`
 }
 
 // GetGroupInput is shape GetGroupRequest.
 type GetGroupInput struct {
-	GroupName string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	Marker    string `aws:"Marker,min=1,max=320,pat=7"`
+	GroupName string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	Marker    string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems  *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -268,15 +638,106 @@ type GetGroupOutput struct {
 
 // GetGroupPolicyInput is shape GetGroupPolicyRequest.
 type GetGroupPolicyInput struct {
-	GroupName  string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=0"`
+	GroupName  string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=1"`
 }
 
 // GetGroupPolicyOutput is shape GetGroupPolicyResponse.
 type GetGroupPolicyOutput struct {
-	GroupName      string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=0"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	GroupName      string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=1"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
+}
+
+// GetHumanReadableSummaryInput is shape GetHumanReadableSummaryRequest.
+type GetHumanReadableSummaryInput struct {
+	EntityArn string `aws:"EntityArn,req,min=20,max=2048"`
+	Locale    string `aws:"Locale,min=2,max=12"`
+}
+
+// GetHumanReadableSummaryOutput is shape GetHumanReadableSummaryResponse.
+type GetHumanReadableSummaryOutput struct {
+	SummaryContent string           `aws:"SummaryContent,min=0,max=10000"`
+	Locale         string           `aws:"Locale,min=2,max=12"`
+	SummaryState   SummaryStateType `aws:"SummaryState"`
+}
+
+// GetInstanceProfileInput is shape GetInstanceProfileRequest.
+type GetInstanceProfileInput struct {
+	InstanceProfileName string `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+}
+
+// GetInstanceProfileOutput is shape GetInstanceProfileResponse.
+type GetInstanceProfileOutput struct {
+	InstanceProfile *InstanceProfile `aws:"InstanceProfile,req"`
+}
+
+// GetLoginProfileInput is shape GetLoginProfileRequest.
+type GetLoginProfileInput struct {
+	UserName string `aws:"UserName,min=1,max=64,pat=1"`
+}
+
+// GetLoginProfileOutput is shape GetLoginProfileResponse.
+type GetLoginProfileOutput struct {
+	LoginProfile *LoginProfile `aws:"LoginProfile,req"`
+}
+
+// GetMFADeviceInput is shape GetMFADeviceRequest.
+type GetMFADeviceInput struct {
+	SerialNumber string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	UserName     string `aws:"UserName,min=1,max=64,pat=1"`
+}
+
+// GetMFADeviceOutput is shape GetMFADeviceResponse.
+type GetMFADeviceOutput struct {
+	UserName       string            `aws:"UserName,min=1,max=64,pat=1"`
+	SerialNumber   string            `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	EnableDate     time.Time         `aws:"EnableDate"`
+	Certifications map[string]string `aws:"Certifications,k.min=1,k.max=128,k.pat=18,e.min=1,e.max=32,e.pat=18"`
+}
+
+// GetOpenIDConnectProviderInput is shape GetOpenIDConnectProviderRequest.
+type GetOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn string `aws:"OpenIDConnectProviderArn,req,min=20,max=2048"`
+}
+
+// GetOpenIDConnectProviderOutput is shape GetOpenIDConnectProviderResponse.
+type GetOpenIDConnectProviderOutput struct {
+	Url            string    `aws:"Url,min=1,max=255"`
+	ClientIDList   []string  `aws:"ClientIDList,e.min=1,e.max=255"`
+	ThumbprintList []string  `aws:"ThumbprintList,e.min=40,e.max=40"`
+	CreateDate     time.Time `aws:"CreateDate"`
+	Tags           []Tag     `aws:"Tags,max=50"`
+}
+
+// GetOrganizationsAccessReportInput is shape GetOrganizationsAccessReportRequest.
+type GetOrganizationsAccessReportInput struct {
+	JobId    string      `aws:"JobId,req,min=36,max=36"`
+	MaxItems *int32      `aws:"MaxItems,min=1,max=1000"`
+	Marker   string      `aws:"Marker,min=1,max=320,pat=18"`
+	SortKey  SortKeyType `aws:"SortKey"`
+}
+
+// GetOrganizationsAccessReportOutput is shape GetOrganizationsAccessReportResponse.
+type GetOrganizationsAccessReportOutput struct {
+	JobStatus                   JobStatusType  `aws:"JobStatus,req"`
+	JobCreationDate             time.Time      `aws:"JobCreationDate,req"`
+	JobCompletionDate           time.Time      `aws:"JobCompletionDate"`
+	NumberOfServicesAccessible  *int32         `aws:"NumberOfServicesAccessible"`
+	NumberOfServicesNotAccessed *int32         `aws:"NumberOfServicesNotAccessed"`
+	AccessDetails               []AccessDetail `aws:"AccessDetails"`
+	IsTruncated                 *bool          `aws:"IsTruncated"`
+	Marker                      string         `aws:"Marker,min=1,max=320,pat=18"`
+	ErrorDetails                *ErrorDetails  `aws:"ErrorDetails"`
+}
+
+// GetOutboundWebIdentityFederationInfoInput has no members.
+type GetOutboundWebIdentityFederationInfoInput struct{}
+
+// GetOutboundWebIdentityFederationInfoOutput is shape GetOutboundWebIdentityFederationInfoResponse.
+type GetOutboundWebIdentityFederationInfoOutput struct {
+	IssuerIdentifier  string `aws:"IssuerIdentifier"`
+	JwtVendingEnabled *bool  `aws:"JwtVendingEnabled"`
 }
 
 // GetPolicyInput is shape GetPolicyRequest.
@@ -292,7 +753,7 @@ type GetPolicyOutput struct {
 // GetPolicyVersionInput is shape GetPolicyVersionRequest.
 type GetPolicyVersionInput struct {
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
-	VersionId string `aws:"VersionId,req,pat=6"`
+	VersionId string `aws:"VersionId,req,pat=13"`
 }
 
 // GetPolicyVersionOutput is shape GetPolicyVersionResponse.
@@ -302,7 +763,7 @@ type GetPolicyVersionOutput struct {
 
 // GetRoleInput is shape GetRoleRequest.
 type GetRoleInput struct {
-	RoleName string `aws:"RoleName,req,min=1,max=64,pat=0"`
+	RoleName string `aws:"RoleName,req,min=1,max=64,pat=1"`
 }
 
 // GetRoleOutput is shape GetRoleResponse.
@@ -312,20 +773,69 @@ type GetRoleOutput struct {
 
 // GetRolePolicyInput is shape GetRolePolicyRequest.
 type GetRolePolicyInput struct {
-	RoleName   string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=0"`
+	RoleName   string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=1"`
 }
 
 // GetRolePolicyOutput is shape GetRolePolicyResponse.
 type GetRolePolicyOutput struct {
-	RoleName       string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=0"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	RoleName       string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=1"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
+}
+
+// GetServiceLastAccessedDetailsInput is shape GetServiceLastAccessedDetailsRequest.
+type GetServiceLastAccessedDetailsInput struct {
+	JobId    string `aws:"JobId,req,min=36,max=36"`
+	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
+}
+
+// GetServiceLastAccessedDetailsOutput is shape GetServiceLastAccessedDetailsResponse.
+type GetServiceLastAccessedDetailsOutput struct {
+	JobStatus            JobStatusType                     `aws:"JobStatus,req"`
+	JobType              AccessAdvisorUsageGranularityType `aws:"JobType"`
+	JobCreationDate      time.Time                         `aws:"JobCreationDate,req"`
+	ServicesLastAccessed []ServiceLastAccessed             `aws:"ServicesLastAccessed,req"`
+	JobCompletionDate    time.Time                         `aws:"JobCompletionDate,req"`
+	IsTruncated          *bool                             `aws:"IsTruncated"`
+	Marker               string                            `aws:"Marker"`
+	Error                *ErrorDetails                     `aws:"Error"`
+}
+
+// GetServiceLastAccessedDetailsWithEntitiesInput is shape GetServiceLastAccessedDetailsWithEntitiesRequest.
+type GetServiceLastAccessedDetailsWithEntitiesInput struct {
+	JobId            string `aws:"JobId,req,min=36,max=36"`
+	ServiceNamespace string `aws:"ServiceNamespace,req,min=1,max=64,pat=19"`
+	MaxItems         *int32 `aws:"MaxItems,min=1,max=1000"`
+	Marker           string `aws:"Marker,min=1,max=320,pat=18"`
+}
+
+// GetServiceLastAccessedDetailsWithEntitiesOutput is shape GetServiceLastAccessedDetailsWithEntitiesResponse.
+type GetServiceLastAccessedDetailsWithEntitiesOutput struct {
+	JobStatus         JobStatusType   `aws:"JobStatus,req"`
+	JobCreationDate   time.Time       `aws:"JobCreationDate,req"`
+	JobCompletionDate time.Time       `aws:"JobCompletionDate,req"`
+	EntityDetailsList []EntityDetails `aws:"EntityDetailsList,req"`
+	IsTruncated       *bool           `aws:"IsTruncated"`
+	Marker            string          `aws:"Marker"`
+	Error             *ErrorDetails   `aws:"Error"`
+}
+
+// GetServiceLinkedRoleDeletionStatusInput is shape GetServiceLinkedRoleDeletionStatusRequest.
+type GetServiceLinkedRoleDeletionStatusInput struct {
+	DeletionTaskId string `aws:"DeletionTaskId,req,min=1,max=1000"`
+}
+
+// GetServiceLinkedRoleDeletionStatusOutput is shape GetServiceLinkedRoleDeletionStatusResponse.
+type GetServiceLinkedRoleDeletionStatusOutput struct {
+	Status DeletionTaskStatusType         `aws:"Status,req"`
+	Reason *DeletionTaskFailureReasonType `aws:"Reason"`
 }
 
 // GetUserInput is shape GetUserRequest.
 type GetUserInput struct {
-	UserName string `aws:"UserName,min=1,max=128,pat=0"`
+	UserName string `aws:"UserName,min=1,max=128,pat=1"`
 }
 
 // GetUserOutput is shape GetUserResponse.
@@ -335,21 +845,21 @@ type GetUserOutput struct {
 
 // GetUserPolicyInput is shape GetUserPolicyRequest.
 type GetUserPolicyInput struct {
-	UserName   string `aws:"UserName,req,min=1,max=128,pat=0"`
-	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=0"`
+	UserName   string `aws:"UserName,req,min=1,max=128,pat=1"`
+	PolicyName string `aws:"PolicyName,req,min=1,max=128,pat=1"`
 }
 
 // GetUserPolicyOutput is shape GetUserPolicyResponse.
 type GetUserPolicyOutput struct {
-	UserName       string `aws:"UserName,req,min=1,max=128,pat=0"`
-	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=0"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	UserName       string `aws:"UserName,req,min=1,max=128,pat=1"`
+	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=1"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
 }
 
 // ListAccessKeysInput is shape ListAccessKeysRequest.
 type ListAccessKeysInput struct {
-	UserName string `aws:"UserName,min=1,max=128,pat=0"`
-	Marker   string `aws:"Marker,min=1,max=320,pat=7"`
+	UserName string `aws:"UserName,min=1,max=128,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -360,11 +870,24 @@ type ListAccessKeysOutput struct {
 	Marker            string              `aws:"Marker"`
 }
 
+// ListAccountAliasesInput is shape ListAccountAliasesRequest.
+type ListAccountAliasesInput struct {
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListAccountAliasesOutput is shape ListAccountAliasesResponse.
+type ListAccountAliasesOutput struct {
+	AccountAliases []string `aws:"AccountAliases,req,e.min=3,e.max=63,e.pat=3"`
+	IsTruncated    *bool    `aws:"IsTruncated"`
+	Marker         string   `aws:"Marker"`
+}
+
 // ListAttachedGroupPoliciesInput is shape ListAttachedGroupPoliciesRequest.
 type ListAttachedGroupPoliciesInput struct {
-	GroupName  string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=2"`
-	Marker     string `aws:"Marker,min=1,max=320,pat=7"`
+	GroupName  string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=10"`
+	Marker     string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems   *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -377,9 +900,9 @@ type ListAttachedGroupPoliciesOutput struct {
 
 // ListAttachedRolePoliciesInput is shape ListAttachedRolePoliciesRequest.
 type ListAttachedRolePoliciesInput struct {
-	RoleName   string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=2"`
-	Marker     string `aws:"Marker,min=1,max=320,pat=7"`
+	RoleName   string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=10"`
+	Marker     string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems   *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -392,9 +915,9 @@ type ListAttachedRolePoliciesOutput struct {
 
 // ListAttachedUserPoliciesInput is shape ListAttachedUserPoliciesRequest.
 type ListAttachedUserPoliciesInput struct {
-	UserName   string `aws:"UserName,req,min=1,max=64,pat=0"`
-	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=2"`
-	Marker     string `aws:"Marker,min=1,max=320,pat=7"`
+	UserName   string `aws:"UserName,req,min=1,max=64,pat=1"`
+	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=10"`
+	Marker     string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems   *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -405,13 +928,27 @@ type ListAttachedUserPoliciesOutput struct {
 	Marker           string           `aws:"Marker"`
 }
 
+// ListDelegationRequestsInput is shape ListDelegationRequestsRequest.
+type ListDelegationRequestsInput struct {
+	OwnerId  string `aws:"OwnerId,min=20,max=2048,pat=20"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListDelegationRequestsOutput is shape ListDelegationRequestsResponse.
+type ListDelegationRequestsOutput struct {
+	DelegationRequests []DelegationRequest `aws:"DelegationRequests"`
+	Marker             string              `aws:"Marker,min=1,max=320,pat=18"`
+	IsTruncated        *bool               `aws:"isTruncated"`
+}
+
 // ListEntitiesForPolicyInput is shape ListEntitiesForPolicyRequest.
 type ListEntitiesForPolicyInput struct {
 	PolicyArn         string          `aws:"PolicyArn,req,min=20,max=2048"`
 	EntityFilter      EntityType      `aws:"EntityFilter"`
-	PathPrefix        string          `aws:"PathPrefix,min=1,max=512,pat=1"`
+	PathPrefix        string          `aws:"PathPrefix,min=1,max=512,pat=9"`
 	PolicyUsageFilter PolicyUsageType `aws:"PolicyUsageFilter"`
-	Marker            string          `aws:"Marker,min=1,max=320,pat=7"`
+	Marker            string          `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems          *int32          `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -426,22 +963,22 @@ type ListEntitiesForPolicyOutput struct {
 
 // ListGroupPoliciesInput is shape ListGroupPoliciesRequest.
 type ListGroupPoliciesInput struct {
-	GroupName string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	Marker    string `aws:"Marker,min=1,max=320,pat=7"`
+	GroupName string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	Marker    string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems  *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
 // ListGroupPoliciesOutput is shape ListGroupPoliciesResponse.
 type ListGroupPoliciesOutput struct {
-	PolicyNames []string `aws:"PolicyNames,req,e.min=1,e.max=128,e.pat=0"`
+	PolicyNames []string `aws:"PolicyNames,req,e.min=1,e.max=128,e.pat=1"`
 	IsTruncated *bool    `aws:"IsTruncated"`
 	Marker      string   `aws:"Marker"`
 }
 
 // ListGroupsInput is shape ListGroupsRequest.
 type ListGroupsInput struct {
-	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=8"`
-	Marker     string `aws:"Marker,min=1,max=320,pat=7"`
+	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=21"`
+	Marker     string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems   *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -454,8 +991,8 @@ type ListGroupsOutput struct {
 
 // ListGroupsForUserInput is shape ListGroupsForUserRequest.
 type ListGroupsForUserInput struct {
-	UserName string `aws:"UserName,req,min=1,max=128,pat=0"`
-	Marker   string `aws:"Marker,min=1,max=320,pat=7"`
+	UserName string `aws:"UserName,req,min=1,max=128,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -466,13 +1003,116 @@ type ListGroupsForUserOutput struct {
 	Marker      string  `aws:"Marker"`
 }
 
+// ListInstanceProfileTagsInput is shape ListInstanceProfileTagsRequest.
+type ListInstanceProfileTagsInput struct {
+	InstanceProfileName string `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+	Marker              string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems            *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListInstanceProfileTagsOutput is shape ListInstanceProfileTagsResponse.
+type ListInstanceProfileTagsOutput struct {
+	Tags        []Tag  `aws:"Tags,req,max=50"`
+	IsTruncated *bool  `aws:"IsTruncated"`
+	Marker      string `aws:"Marker"`
+}
+
+// ListInstanceProfilesInput is shape ListInstanceProfilesRequest.
+type ListInstanceProfilesInput struct {
+	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=21"`
+	Marker     string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems   *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListInstanceProfilesOutput is shape ListInstanceProfilesResponse.
+type ListInstanceProfilesOutput struct {
+	InstanceProfiles []InstanceProfile `aws:"InstanceProfiles,req"`
+	IsTruncated      *bool             `aws:"IsTruncated"`
+	Marker           string            `aws:"Marker"`
+}
+
+// ListInstanceProfilesForRoleInput is shape ListInstanceProfilesForRoleRequest.
+type ListInstanceProfilesForRoleInput struct {
+	RoleName string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListInstanceProfilesForRoleOutput is shape ListInstanceProfilesForRoleResponse.
+type ListInstanceProfilesForRoleOutput struct {
+	InstanceProfiles []InstanceProfile `aws:"InstanceProfiles,req"`
+	IsTruncated      *bool             `aws:"IsTruncated"`
+	Marker           string            `aws:"Marker"`
+}
+
+// ListMFADeviceTagsInput is shape ListMFADeviceTagsRequest.
+type ListMFADeviceTagsInput struct {
+	SerialNumber string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	Marker       string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems     *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListMFADeviceTagsOutput is shape ListMFADeviceTagsResponse.
+type ListMFADeviceTagsOutput struct {
+	Tags        []Tag  `aws:"Tags,req,max=50"`
+	IsTruncated *bool  `aws:"IsTruncated"`
+	Marker      string `aws:"Marker"`
+}
+
+// ListMFADevicesInput is shape ListMFADevicesRequest.
+type ListMFADevicesInput struct {
+	UserName string `aws:"UserName,min=1,max=128,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListMFADevicesOutput is shape ListMFADevicesResponse.
+type ListMFADevicesOutput struct {
+	MFADevices  []MFADevice `aws:"MFADevices,req"`
+	IsTruncated *bool       `aws:"IsTruncated"`
+	Marker      string      `aws:"Marker"`
+}
+
+// ListOpenIDConnectProviderTagsInput is shape ListOpenIDConnectProviderTagsRequest.
+type ListOpenIDConnectProviderTagsInput struct {
+	OpenIDConnectProviderArn string `aws:"OpenIDConnectProviderArn,req,min=20,max=2048"`
+	Marker                   string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems                 *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListOpenIDConnectProviderTagsOutput is shape ListOpenIDConnectProviderTagsResponse.
+type ListOpenIDConnectProviderTagsOutput struct {
+	Tags        []Tag  `aws:"Tags,req,max=50"`
+	IsTruncated *bool  `aws:"IsTruncated"`
+	Marker      string `aws:"Marker"`
+}
+
+// ListOpenIDConnectProvidersInput is shape ListOpenIDConnectProvidersRequest.
+type ListOpenIDConnectProvidersInput struct {
+}
+
+// ListOpenIDConnectProvidersOutput is shape ListOpenIDConnectProvidersResponse.
+type ListOpenIDConnectProvidersOutput struct {
+	OpenIDConnectProviderList []OpenIDConnectProviderListEntry `aws:"OpenIDConnectProviderList"`
+}
+
+// ListOrganizationsFeaturesInput is shape ListOrganizationsFeaturesRequest.
+type ListOrganizationsFeaturesInput struct {
+}
+
+// ListOrganizationsFeaturesOutput is shape ListOrganizationsFeaturesResponse.
+type ListOrganizationsFeaturesOutput struct {
+	OrganizationId  string        `aws:"OrganizationId,max=34,pat=14"`
+	EnabledFeatures []FeatureType `aws:"EnabledFeatures"`
+}
+
 // ListPoliciesInput is shape ListPoliciesRequest.
 type ListPoliciesInput struct {
 	Scope             PolicyScopeType `aws:"Scope"`
 	OnlyAttached      *bool           `aws:"OnlyAttached"`
-	PathPrefix        string          `aws:"PathPrefix,min=1,max=512,pat=2"`
+	PathPrefix        string          `aws:"PathPrefix,min=1,max=512,pat=10"`
 	PolicyUsageFilter PolicyUsageType `aws:"PolicyUsageFilter"`
-	Marker            string          `aws:"Marker,min=1,max=320,pat=7"`
+	Marker            string          `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems          *int32          `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -483,10 +1123,24 @@ type ListPoliciesOutput struct {
 	Marker      string   `aws:"Marker"`
 }
 
+// ListPoliciesGrantingServiceAccessInput is shape ListPoliciesGrantingServiceAccessRequest.
+type ListPoliciesGrantingServiceAccessInput struct {
+	Marker            string   `aws:"Marker,min=1,max=320,pat=18"`
+	Arn               string   `aws:"Arn,req,min=20,max=2048"`
+	ServiceNamespaces []string `aws:"ServiceNamespaces,req,min=1,max=200,e.min=1,e.max=64,e.pat=19"`
+}
+
+// ListPoliciesGrantingServiceAccessOutput is shape ListPoliciesGrantingServiceAccessResponse.
+type ListPoliciesGrantingServiceAccessOutput struct {
+	PoliciesGrantingServiceAccess []ListPoliciesGrantingServiceAccessEntry `aws:"PoliciesGrantingServiceAccess,req"`
+	IsTruncated                   *bool                                    `aws:"IsTruncated"`
+	Marker                        string                                   `aws:"Marker"`
+}
+
 // ListPolicyTagsInput is shape ListPolicyTagsRequest.
 type ListPolicyTagsInput struct {
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
-	Marker    string `aws:"Marker,min=1,max=320,pat=7"`
+	Marker    string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems  *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -500,7 +1154,7 @@ type ListPolicyTagsOutput struct {
 // ListPolicyVersionsInput is shape ListPolicyVersionsRequest.
 type ListPolicyVersionsInput struct {
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
-	Marker    string `aws:"Marker,min=1,max=320,pat=7"`
+	Marker    string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems  *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -513,22 +1167,22 @@ type ListPolicyVersionsOutput struct {
 
 // ListRolePoliciesInput is shape ListRolePoliciesRequest.
 type ListRolePoliciesInput struct {
-	RoleName string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	Marker   string `aws:"Marker,min=1,max=320,pat=7"`
+	RoleName string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
 // ListRolePoliciesOutput is shape ListRolePoliciesResponse.
 type ListRolePoliciesOutput struct {
-	PolicyNames []string `aws:"PolicyNames,req,e.min=1,e.max=128,e.pat=0"`
+	PolicyNames []string `aws:"PolicyNames,req,e.min=1,e.max=128,e.pat=1"`
 	IsTruncated *bool    `aws:"IsTruncated"`
 	Marker      string   `aws:"Marker"`
 }
 
 // ListRoleTagsInput is shape ListRoleTagsRequest.
 type ListRoleTagsInput struct {
-	RoleName string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	Marker   string `aws:"Marker,min=1,max=320,pat=7"`
+	RoleName string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -541,8 +1195,8 @@ type ListRoleTagsOutput struct {
 
 // ListRolesInput is shape ListRolesRequest.
 type ListRolesInput struct {
-	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=8"`
-	Marker     string `aws:"Marker,min=1,max=320,pat=7"`
+	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=21"`
+	Marker     string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems   *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -555,22 +1209,22 @@ type ListRolesOutput struct {
 
 // ListUserPoliciesInput is shape ListUserPoliciesRequest.
 type ListUserPoliciesInput struct {
-	UserName string `aws:"UserName,req,min=1,max=128,pat=0"`
-	Marker   string `aws:"Marker,min=1,max=320,pat=7"`
+	UserName string `aws:"UserName,req,min=1,max=128,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
 // ListUserPoliciesOutput is shape ListUserPoliciesResponse.
 type ListUserPoliciesOutput struct {
-	PolicyNames []string `aws:"PolicyNames,req,e.min=1,e.max=128,e.pat=0"`
+	PolicyNames []string `aws:"PolicyNames,req,e.min=1,e.max=128,e.pat=1"`
 	IsTruncated *bool    `aws:"IsTruncated"`
 	Marker      string   `aws:"Marker"`
 }
 
 // ListUserTagsInput is shape ListUserTagsRequest.
 type ListUserTagsInput struct {
-	UserName string `aws:"UserName,req,min=1,max=128,pat=0"`
-	Marker   string `aws:"Marker,min=1,max=320,pat=7"`
+	UserName string `aws:"UserName,req,min=1,max=128,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -583,8 +1237,8 @@ type ListUserTagsOutput struct {
 
 // ListUsersInput is shape ListUsersRequest.
 type ListUsersInput struct {
-	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=8"`
-	Marker     string `aws:"Marker,min=1,max=320,pat=7"`
+	PathPrefix string `aws:"PathPrefix,min=1,max=512,pat=21"`
+	Marker     string `aws:"Marker,min=1,max=320,pat=18"`
 	MaxItems   *int32 `aws:"MaxItems,min=1,max=1000"`
 }
 
@@ -595,11 +1249,25 @@ type ListUsersOutput struct {
 	Marker      string `aws:"Marker"`
 }
 
+// ListVirtualMFADevicesInput is shape ListVirtualMFADevicesRequest.
+type ListVirtualMFADevicesInput struct {
+	AssignmentStatus AssignmentStatusType `aws:"AssignmentStatus"`
+	Marker           string               `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems         *int32               `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListVirtualMFADevicesOutput is shape ListVirtualMFADevicesResponse.
+type ListVirtualMFADevicesOutput struct {
+	VirtualMFADevices []VirtualMFADevice `aws:"VirtualMFADevices,req"`
+	IsTruncated       *bool              `aws:"IsTruncated"`
+	Marker            string             `aws:"Marker"`
+}
+
 // PutGroupPolicyInput is shape PutGroupPolicyRequest.
 type PutGroupPolicyInput struct {
-	GroupName      string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=0"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	GroupName      string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=1"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
 }
 
 // PutGroupPolicyOutput has no members.
@@ -607,7 +1275,7 @@ type PutGroupPolicyOutput struct{}
 
 // PutRolePermissionsBoundaryInput is shape PutRolePermissionsBoundaryRequest.
 type PutRolePermissionsBoundaryInput struct {
-	RoleName            string `aws:"RoleName,req,min=1,max=64,pat=0"`
+	RoleName            string `aws:"RoleName,req,min=1,max=64,pat=1"`
 	PermissionsBoundary string `aws:"PermissionsBoundary,req,min=20,max=2048"`
 }
 
@@ -616,9 +1284,9 @@ type PutRolePermissionsBoundaryOutput struct{}
 
 // PutRolePolicyInput is shape PutRolePolicyRequest.
 type PutRolePolicyInput struct {
-	RoleName       string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=0"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	RoleName       string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=1"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
 }
 
 // PutRolePolicyOutput has no members.
@@ -626,7 +1294,7 @@ type PutRolePolicyOutput struct{}
 
 // PutUserPermissionsBoundaryInput is shape PutUserPermissionsBoundaryRequest.
 type PutUserPermissionsBoundaryInput struct {
-	UserName            string `aws:"UserName,req,min=1,max=64,pat=0"`
+	UserName            string `aws:"UserName,req,min=1,max=64,pat=1"`
 	PermissionsBoundary string `aws:"PermissionsBoundary,req,min=20,max=2048"`
 }
 
@@ -635,31 +1303,157 @@ type PutUserPermissionsBoundaryOutput struct{}
 
 // PutUserPolicyInput is shape PutUserPolicyRequest.
 type PutUserPolicyInput struct {
-	UserName       string `aws:"UserName,req,min=1,max=128,pat=0"`
-	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=0"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	UserName       string `aws:"UserName,req,min=1,max=128,pat=1"`
+	PolicyName     string `aws:"PolicyName,req,min=1,max=128,pat=1"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
 }
 
 // PutUserPolicyOutput has no members.
 type PutUserPolicyOutput struct{}
 
+// RejectDelegationRequestInput is shape RejectDelegationRequestRequest.
+type RejectDelegationRequestInput struct {
+	DelegationRequestId string `aws:"DelegationRequestId,req,min=16,max=128,pat=0"`
+	Notes               string `aws:"Notes,max=500,pat=5"`
+}
+
+// RejectDelegationRequestOutput has no members.
+type RejectDelegationRequestOutput struct{}
+
+// RemoveClientIDFromOpenIDConnectProviderInput is shape RemoveClientIDFromOpenIDConnectProviderRequest.
+type RemoveClientIDFromOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn string `aws:"OpenIDConnectProviderArn,req,min=20,max=2048"`
+	ClientID                 string `aws:"ClientID,req,min=1,max=255"`
+}
+
+// RemoveClientIDFromOpenIDConnectProviderOutput has no members.
+type RemoveClientIDFromOpenIDConnectProviderOutput struct{}
+
+// RemoveRoleFromInstanceProfileInput is shape RemoveRoleFromInstanceProfileRequest.
+type RemoveRoleFromInstanceProfileInput struct {
+	InstanceProfileName string `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+	RoleName            string `aws:"RoleName,req,min=1,max=64,pat=1"`
+}
+
+// RemoveRoleFromInstanceProfileOutput has no members.
+type RemoveRoleFromInstanceProfileOutput struct{}
+
 // RemoveUserFromGroupInput is shape RemoveUserFromGroupRequest.
 type RemoveUserFromGroupInput struct {
-	GroupName string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	UserName  string `aws:"UserName,req,min=1,max=128,pat=0"`
+	GroupName string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	UserName  string `aws:"UserName,req,min=1,max=128,pat=1"`
 }
 
 // RemoveUserFromGroupOutput has no members.
 type RemoveUserFromGroupOutput struct{}
 
+// ResyncMFADeviceInput is shape ResyncMFADeviceRequest.
+type ResyncMFADeviceInput struct {
+	UserName            string `aws:"UserName,req,min=1,max=128,pat=1"`
+	SerialNumber        string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	AuthenticationCode1 string `aws:"AuthenticationCode1,req,min=6,max=6,pat=15"`
+	AuthenticationCode2 string `aws:"AuthenticationCode2,req,min=6,max=6,pat=15"`
+}
+
+// ResyncMFADeviceOutput has no members.
+type ResyncMFADeviceOutput struct{}
+
+// SendDelegationTokenInput is shape SendDelegationTokenRequest.
+type SendDelegationTokenInput struct {
+	DelegationRequestId string `aws:"DelegationRequestId,req,min=16,max=128,pat=0"`
+}
+
+// SendDelegationTokenOutput has no members.
+type SendDelegationTokenOutput struct{}
+
 // SetDefaultPolicyVersionInput is shape SetDefaultPolicyVersionRequest.
 type SetDefaultPolicyVersionInput struct {
 	PolicyArn string `aws:"PolicyArn,req,min=20,max=2048"`
-	VersionId string `aws:"VersionId,req,pat=6"`
+	VersionId string `aws:"VersionId,req,pat=13"`
 }
 
 // SetDefaultPolicyVersionOutput has no members.
 type SetDefaultPolicyVersionOutput struct{}
+
+// SetSecurityTokenServicePreferencesInput is shape SetSecurityTokenServicePreferencesRequest.
+type SetSecurityTokenServicePreferencesInput struct {
+	GlobalEndpointTokenVersion GlobalEndpointTokenVersion `aws:"GlobalEndpointTokenVersion,req"`
+}
+
+// SetSecurityTokenServicePreferencesOutput has no members.
+type SetSecurityTokenServicePreferencesOutput struct{}
+
+// SimulateCustomPolicyInput is shape SimulateCustomPolicyRequest.
+type SimulateCustomPolicyInput struct {
+	PolicyInputList                    []string       `aws:"PolicyInputList,req,e.min=1,e.max=131072,e.pat=2"`
+	PermissionsBoundaryPolicyInputList []string       `aws:"PermissionsBoundaryPolicyInputList,e.min=1,e.max=131072,e.pat=2"`
+	ActionNames                        []string       `aws:"ActionNames,req,e.min=3,e.max=128"`
+	ResourceArns                       []string       `aws:"ResourceArns,e.min=1,e.max=2048"`
+	ResourcePolicy                     string         `aws:"ResourcePolicy,esc,min=1,max=131072,pat=2"`
+	ResourceOwner                      string         `aws:"ResourceOwner,min=1,max=2048"`
+	CallerArn                          string         `aws:"CallerArn,min=1,max=2048"`
+	ContextEntries                     []ContextEntry `aws:"ContextEntries"`
+	ResourceHandlingOption             string         `aws:"ResourceHandlingOption,min=1,max=64"`
+	MaxItems                           *int32         `aws:"MaxItems,min=1,max=1000"`
+	Marker                             string         `aws:"Marker,min=1,max=320,pat=18"`
+}
+
+// SimulateCustomPolicyOutput is shape SimulatePolicyResponse.
+type SimulateCustomPolicyOutput struct {
+	EvaluationResults []EvaluationResult `aws:"EvaluationResults"`
+	IsTruncated       *bool              `aws:"IsTruncated"`
+	Marker            string             `aws:"Marker"`
+}
+
+// SimulatePrincipalPolicyInput is shape SimulatePrincipalPolicyRequest.
+type SimulatePrincipalPolicyInput struct {
+	PolicySourceArn                    string         `aws:"PolicySourceArn,req,min=20,max=2048"`
+	PolicyInputList                    []string       `aws:"PolicyInputList,e.min=1,e.max=131072,e.pat=2"`
+	PermissionsBoundaryPolicyInputList []string       `aws:"PermissionsBoundaryPolicyInputList,e.min=1,e.max=131072,e.pat=2"`
+	ActionNames                        []string       `aws:"ActionNames,req,e.min=3,e.max=128"`
+	ResourceArns                       []string       `aws:"ResourceArns,e.min=1,e.max=2048"`
+	ResourcePolicy                     string         `aws:"ResourcePolicy,esc,min=1,max=131072,pat=2"`
+	ResourceOwner                      string         `aws:"ResourceOwner,min=1,max=2048"`
+	CallerArn                          string         `aws:"CallerArn,min=1,max=2048"`
+	ContextEntries                     []ContextEntry `aws:"ContextEntries"`
+	ResourceHandlingOption             string         `aws:"ResourceHandlingOption,min=1,max=64"`
+	MaxItems                           *int32         `aws:"MaxItems,min=1,max=1000"`
+	Marker                             string         `aws:"Marker,min=1,max=320,pat=18"`
+}
+
+// SimulatePrincipalPolicyOutput is shape SimulatePolicyResponse.
+type SimulatePrincipalPolicyOutput struct {
+	EvaluationResults []EvaluationResult `aws:"EvaluationResults"`
+	IsTruncated       *bool              `aws:"IsTruncated"`
+	Marker            string             `aws:"Marker"`
+}
+
+// TagInstanceProfileInput is shape TagInstanceProfileRequest.
+type TagInstanceProfileInput struct {
+	InstanceProfileName string `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+	Tags                []Tag  `aws:"Tags,req,max=50"`
+}
+
+// TagInstanceProfileOutput has no members.
+type TagInstanceProfileOutput struct{}
+
+// TagMFADeviceInput is shape TagMFADeviceRequest.
+type TagMFADeviceInput struct {
+	SerialNumber string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	Tags         []Tag  `aws:"Tags,req,max=50"`
+}
+
+// TagMFADeviceOutput has no members.
+type TagMFADeviceOutput struct{}
+
+// TagOpenIDConnectProviderInput is shape TagOpenIDConnectProviderRequest.
+type TagOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn string `aws:"OpenIDConnectProviderArn,req,min=20,max=2048"`
+	Tags                     []Tag  `aws:"Tags,req,max=50"`
+}
+
+// TagOpenIDConnectProviderOutput has no members.
+type TagOpenIDConnectProviderOutput struct{}
 
 // TagPolicyInput is shape TagPolicyRequest.
 type TagPolicyInput struct {
@@ -672,7 +1466,7 @@ type TagPolicyOutput struct{}
 
 // TagRoleInput is shape TagRoleRequest.
 type TagRoleInput struct {
-	RoleName string `aws:"RoleName,req,min=1,max=64,pat=0"`
+	RoleName string `aws:"RoleName,req,min=1,max=64,pat=1"`
 	Tags     []Tag  `aws:"Tags,req,max=50"`
 }
 
@@ -681,17 +1475,44 @@ type TagRoleOutput struct{}
 
 // TagUserInput is shape TagUserRequest.
 type TagUserInput struct {
-	UserName string `aws:"UserName,req,min=1,max=128,pat=0"`
+	UserName string `aws:"UserName,req,min=1,max=128,pat=1"`
 	Tags     []Tag  `aws:"Tags,req,max=50"`
 }
 
 // TagUserOutput has no members.
 type TagUserOutput struct{}
 
+// UntagInstanceProfileInput is shape UntagInstanceProfileRequest.
+type UntagInstanceProfileInput struct {
+	InstanceProfileName string   `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+	TagKeys             []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=22"`
+}
+
+// UntagInstanceProfileOutput has no members.
+type UntagInstanceProfileOutput struct{}
+
+// UntagMFADeviceInput is shape UntagMFADeviceRequest.
+type UntagMFADeviceInput struct {
+	SerialNumber string   `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	TagKeys      []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=22"`
+}
+
+// UntagMFADeviceOutput has no members.
+type UntagMFADeviceOutput struct{}
+
+// UntagOpenIDConnectProviderInput is shape UntagOpenIDConnectProviderRequest.
+type UntagOpenIDConnectProviderInput struct {
+	OpenIDConnectProviderArn string   `aws:"OpenIDConnectProviderArn,req,min=20,max=2048"`
+	TagKeys                  []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=22"`
+}
+
+// UntagOpenIDConnectProviderOutput has no members.
+type UntagOpenIDConnectProviderOutput struct{}
+
 // UntagPolicyInput is shape UntagPolicyRequest.
 type UntagPolicyInput struct {
 	PolicyArn string   `aws:"PolicyArn,req,min=20,max=2048"`
-	TagKeys   []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=9"`
+	TagKeys   []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=22"`
 }
 
 // UntagPolicyOutput has no members.
@@ -699,8 +1520,8 @@ type UntagPolicyOutput struct{}
 
 // UntagRoleInput is shape UntagRoleRequest.
 type UntagRoleInput struct {
-	RoleName string   `aws:"RoleName,req,min=1,max=64,pat=0"`
-	TagKeys  []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=9"`
+	RoleName string   `aws:"RoleName,req,min=1,max=64,pat=1"`
+	TagKeys  []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=22"`
 }
 
 // UntagRoleOutput has no members.
@@ -708,8 +1529,8 @@ type UntagRoleOutput struct{}
 
 // UntagUserInput is shape UntagUserRequest.
 type UntagUserInput struct {
-	UserName string   `aws:"UserName,req,min=1,max=128,pat=0"`
-	TagKeys  []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=9"`
+	UserName string   `aws:"UserName,req,min=1,max=128,pat=1"`
+	TagKeys  []string `aws:"TagKeys,req,max=50,e.min=1,e.max=128,e.pat=22"`
 }
 
 // UntagUserOutput has no members.
@@ -717,37 +1538,81 @@ type UntagUserOutput struct{}
 
 // UpdateAccessKeyInput is shape UpdateAccessKeyRequest.
 type UpdateAccessKeyInput struct {
-	UserName    string     `aws:"UserName,min=1,max=128,pat=0"`
-	AccessKeyId string     `aws:"AccessKeyId,req,min=16,max=128,pat=5"`
+	UserName    string     `aws:"UserName,min=1,max=128,pat=1"`
+	AccessKeyId string     `aws:"AccessKeyId,req,min=16,max=128,pat=12"`
 	Status      StatusType `aws:"Status,req"`
 }
 
 // UpdateAccessKeyOutput has no members.
 type UpdateAccessKeyOutput struct{}
 
+// UpdateAccountPasswordPolicyInput is shape UpdateAccountPasswordPolicyRequest.
+type UpdateAccountPasswordPolicyInput struct {
+	MinimumPasswordLength      *int32 `aws:"MinimumPasswordLength,min=6,max=128"`
+	RequireSymbols             *bool  `aws:"RequireSymbols"`
+	RequireNumbers             *bool  `aws:"RequireNumbers"`
+	RequireUppercaseCharacters *bool  `aws:"RequireUppercaseCharacters"`
+	RequireLowercaseCharacters *bool  `aws:"RequireLowercaseCharacters"`
+	AllowUsersToChangePassword *bool  `aws:"AllowUsersToChangePassword"`
+	MaxPasswordAge             *int32 `aws:"MaxPasswordAge,min=1,max=1095"`
+	PasswordReusePrevention    *int32 `aws:"PasswordReusePrevention,min=1,max=24"`
+	HardExpiry                 *bool  `aws:"HardExpiry"`
+}
+
+// UpdateAccountPasswordPolicyOutput has no members.
+type UpdateAccountPasswordPolicyOutput struct{}
+
 // UpdateAssumeRolePolicyInput is shape UpdateAssumeRolePolicyRequest.
 type UpdateAssumeRolePolicyInput struct {
-	RoleName       string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=3"`
+	RoleName       string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	PolicyDocument string `aws:"PolicyDocument,req,esc,min=1,max=131072,pat=2"`
 }
 
 // UpdateAssumeRolePolicyOutput has no members.
 type UpdateAssumeRolePolicyOutput struct{}
 
+// UpdateDelegationRequestInput is shape UpdateDelegationRequestRequest.
+type UpdateDelegationRequestInput struct {
+	DelegationRequestId string `aws:"DelegationRequestId,req,min=16,max=128,pat=0"`
+	Notes               string `aws:"Notes,max=500,pat=5"`
+}
+
+// UpdateDelegationRequestOutput has no members.
+type UpdateDelegationRequestOutput struct{}
+
 // UpdateGroupInput is shape UpdateGroupRequest.
 type UpdateGroupInput struct {
-	GroupName    string `aws:"GroupName,req,min=1,max=128,pat=0"`
-	NewPath      string `aws:"NewPath,min=1,max=512,pat=1"`
-	NewGroupName string `aws:"NewGroupName,min=1,max=128,pat=0"`
+	GroupName    string `aws:"GroupName,req,min=1,max=128,pat=1"`
+	NewPath      string `aws:"NewPath,min=1,max=512,pat=9"`
+	NewGroupName string `aws:"NewGroupName,min=1,max=128,pat=1"`
 }
 
 // UpdateGroupOutput has no members.
 type UpdateGroupOutput struct{}
 
+// UpdateLoginProfileInput is shape UpdateLoginProfileRequest.
+type UpdateLoginProfileInput struct {
+	UserName              string `aws:"UserName,req,min=1,max=64,pat=1"`
+	Password              string `aws:"Password,min=1,max=128,pat=2,sens"`
+	PasswordResetRequired *bool  `aws:"PasswordResetRequired"`
+}
+
+// UpdateLoginProfileOutput has no members.
+type UpdateLoginProfileOutput struct{}
+
+// UpdateOpenIDConnectProviderThumbprintInput is shape UpdateOpenIDConnectProviderThumbprintRequest.
+type UpdateOpenIDConnectProviderThumbprintInput struct {
+	OpenIDConnectProviderArn string   `aws:"OpenIDConnectProviderArn,req,min=20,max=2048"`
+	ThumbprintList           []string `aws:"ThumbprintList,req,e.min=40,e.max=40"`
+}
+
+// UpdateOpenIDConnectProviderThumbprintOutput has no members.
+type UpdateOpenIDConnectProviderThumbprintOutput struct{}
+
 // UpdateRoleInput is shape UpdateRoleRequest.
 type UpdateRoleInput struct {
-	RoleName           string  `aws:"RoleName,req,min=1,max=64,pat=0"`
-	Description        *string `aws:"Description,max=1000,pat=4"`
+	RoleName           string  `aws:"RoleName,req,min=1,max=64,pat=1"`
+	Description        *string `aws:"Description,max=1000,pat=5"`
 	MaxSessionDuration *int32  `aws:"MaxSessionDuration,min=3600,max=43200"`
 }
 
@@ -757,8 +1622,8 @@ type UpdateRoleOutput struct {
 
 // UpdateRoleDescriptionInput is shape UpdateRoleDescriptionRequest.
 type UpdateRoleDescriptionInput struct {
-	RoleName    string `aws:"RoleName,req,min=1,max=64,pat=0"`
-	Description string `aws:"Description,req,max=1000,pat=4"`
+	RoleName    string `aws:"RoleName,req,min=1,max=64,pat=1"`
+	Description string `aws:"Description,req,max=1000,pat=5"`
 }
 
 // UpdateRoleDescriptionOutput is shape UpdateRoleDescriptionResponse.
@@ -768,18 +1633,42 @@ type UpdateRoleDescriptionOutput struct {
 
 // UpdateUserInput is shape UpdateUserRequest.
 type UpdateUserInput struct {
-	UserName    string  `aws:"UserName,req,min=1,max=128,pat=0"`
-	NewPath     *string `aws:"NewPath,min=1,max=512,pat=1"`
-	NewUserName string  `aws:"NewUserName,min=1,max=64,pat=0"`
+	UserName    string  `aws:"UserName,req,min=1,max=128,pat=1"`
+	NewPath     *string `aws:"NewPath,min=1,max=512,pat=9"`
+	NewUserName string  `aws:"NewUserName,min=1,max=64,pat=1"`
 }
 
 // UpdateUserOutput has no members.
 type UpdateUserOutput struct{}
 
+// AccessAdvisorUsageGranularityType is shape AccessAdvisorUsageGranularityType.
+type AccessAdvisorUsageGranularityType string
+
+// Values of AccessAdvisorUsageGranularityType.
+const (
+	AccessAdvisorUsageGranularityTypeServiceLevel AccessAdvisorUsageGranularityType = "SERVICE_LEVEL"
+	AccessAdvisorUsageGranularityTypeActionLevel  AccessAdvisorUsageGranularityType = "ACTION_LEVEL"
+)
+
+// Values returns all values in the model's order.
+func (AccessAdvisorUsageGranularityType) Values() []string {
+	return []string{"SERVICE_LEVEL", "ACTION_LEVEL"}
+}
+
+// AccessDetail is shape AccessDetail.
+type AccessDetail struct {
+	ServiceName                string    `aws:"ServiceName,req"`
+	ServiceNamespace           string    `aws:"ServiceNamespace,req,min=1,max=64,pat=19"`
+	Region                     string    `aws:"Region"`
+	EntityPath                 string    `aws:"EntityPath,min=19,max=427,pat=16"`
+	LastAuthenticatedTime      time.Time `aws:"LastAuthenticatedTime"`
+	TotalAuthenticatedEntities *int32    `aws:"TotalAuthenticatedEntities"`
+}
+
 // AccessKey is shape AccessKey.
 type AccessKey struct {
-	UserName        string     `aws:"UserName,req,min=1,max=64,pat=0"`
-	AccessKeyId     string     `aws:"AccessKeyId,req,min=16,max=128,pat=5"`
+	UserName        string     `aws:"UserName,req,min=1,max=64,pat=1"`
+	AccessKeyId     string     `aws:"AccessKeyId,req,min=16,max=128,pat=12"`
 	Status          StatusType `aws:"Status,req"`
 	SecretAccessKey string     `aws:"SecretAccessKey,req,sens"`
 	CreateDate      time.Time  `aws:"CreateDate"`
@@ -794,10 +1683,25 @@ type AccessKeyLastUsed struct {
 
 // AccessKeyMetadata is shape AccessKeyMetadata.
 type AccessKeyMetadata struct {
-	UserName    string     `aws:"UserName,min=1,max=64,pat=0"`
-	AccessKeyId string     `aws:"AccessKeyId,min=16,max=128,pat=5"`
+	UserName    string     `aws:"UserName,min=1,max=64,pat=1"`
+	AccessKeyId string     `aws:"AccessKeyId,min=16,max=128,pat=12"`
 	Status      StatusType `aws:"Status"`
 	CreateDate  time.Time  `aws:"CreateDate"`
+}
+
+// AccountNotManagementOrDelegatedAdministratorException is an error: code AccountNotManagementOrDelegatedAdministratorException, status 400.
+type AccountNotManagementOrDelegatedAdministratorException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *AccountNotManagementOrDelegatedAdministratorException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "AccountNotManagementOrDelegatedAdministratorException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *AccountNotManagementOrDelegatedAdministratorException) Error() string {
+	return e.Fault().Error()
 }
 
 // AttachedPermissionsBoundary is shape AttachedPermissionsBoundary.
@@ -808,9 +1712,22 @@ type AttachedPermissionsBoundary struct {
 
 // AttachedPolicy is shape AttachedPolicy.
 type AttachedPolicy struct {
-	PolicyName string `aws:"PolicyName,min=1,max=128,pat=0"`
+	PolicyName string `aws:"PolicyName,min=1,max=128,pat=1"`
 	PolicyArn  string `aws:"PolicyArn,min=20,max=2048"`
 }
+
+// CallerIsNotManagementAccountException is an error: code CallerIsNotManagementAccountException, status 400.
+type CallerIsNotManagementAccountException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *CallerIsNotManagementAccountException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "CallerIsNotManagementAccountException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *CallerIsNotManagementAccountException) Error() string { return e.Fault().Error() }
 
 // ConcurrentModificationException is an error: code ConcurrentModification, status 409.
 type ConcurrentModificationException struct {
@@ -825,6 +1742,106 @@ func (e *ConcurrentModificationException) Fault() *wire.Fault {
 // Error returns code and message.
 func (e *ConcurrentModificationException) Error() string { return e.Fault().Error() }
 
+// ContextEntry is shape ContextEntry.
+type ContextEntry struct {
+	ContextKeyName   string             `aws:"ContextKeyName,min=5,max=256"`
+	ContextKeyValues []string           `aws:"ContextKeyValues"`
+	ContextKeyType   ContextKeyTypeEnum `aws:"ContextKeyType"`
+}
+
+// ContextKeyTypeEnum is shape ContextKeyTypeEnum.
+type ContextKeyTypeEnum string
+
+// Values of ContextKeyTypeEnum.
+const (
+	ContextKeyTypeEnumString      ContextKeyTypeEnum = "string"
+	ContextKeyTypeEnumStringList  ContextKeyTypeEnum = "stringList"
+	ContextKeyTypeEnumNumeric     ContextKeyTypeEnum = "numeric"
+	ContextKeyTypeEnumNumericList ContextKeyTypeEnum = "numericList"
+	ContextKeyTypeEnumBoolean     ContextKeyTypeEnum = "boolean"
+	ContextKeyTypeEnumBooleanList ContextKeyTypeEnum = "booleanList"
+	ContextKeyTypeEnumIp          ContextKeyTypeEnum = "ip"
+	ContextKeyTypeEnumIpList      ContextKeyTypeEnum = "ipList"
+	ContextKeyTypeEnumBinary      ContextKeyTypeEnum = "binary"
+	ContextKeyTypeEnumBinaryList  ContextKeyTypeEnum = "binaryList"
+	ContextKeyTypeEnumDate        ContextKeyTypeEnum = "date"
+	ContextKeyTypeEnumDateList    ContextKeyTypeEnum = "dateList"
+)
+
+// Values returns all values in the model's order.
+func (ContextKeyTypeEnum) Values() []string {
+	return []string{"string", "stringList", "numeric", "numericList", "boolean", "booleanList", "ip", "ipList", "binary", "binaryList", "date", "dateList"}
+}
+
+// CredentialReportExpiredException is an error: code ReportExpired, status 410.
+type CredentialReportExpiredException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *CredentialReportExpiredException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "ReportExpired", Message: e.Message, Status: 410, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *CredentialReportExpiredException) Error() string { return e.Fault().Error() }
+
+// CredentialReportNotPresentException is an error: code ReportNotPresent, status 410.
+type CredentialReportNotPresentException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *CredentialReportNotPresentException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "ReportNotPresent", Message: e.Message, Status: 410, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *CredentialReportNotPresentException) Error() string { return e.Fault().Error() }
+
+// CredentialReportNotReadyException is an error: code ReportInProgress, status 404.
+type CredentialReportNotReadyException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *CredentialReportNotReadyException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "ReportInProgress", Message: e.Message, Status: 404, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *CredentialReportNotReadyException) Error() string { return e.Fault().Error() }
+
+// DelegationPermission is shape DelegationPermission.
+type DelegationPermission struct {
+	PolicyTemplateArn string            `aws:"PolicyTemplateArn,min=20,max=2048"`
+	Parameters        []PolicyParameter `aws:"Parameters,max=50"`
+}
+
+// DelegationRequest is shape DelegationRequest.
+type DelegationRequest struct {
+	DelegationRequestId           string                `aws:"DelegationRequestId,min=16,max=128,pat=0"`
+	OwnerAccountId                string                `aws:"OwnerAccountId,pat=4"`
+	Description                   string                `aws:"Description,max=1000,pat=5"`
+	RequestMessage                string                `aws:"RequestMessage,max=200,pat=5"`
+	Permissions                   *DelegationPermission `aws:"Permissions"`
+	PermissionPolicy              string                `aws:"PermissionPolicy"`
+	RolePermissionRestrictionArns []string              `aws:"RolePermissionRestrictionArns,e.min=20,e.max=2048"`
+	OwnerId                       string                `aws:"OwnerId,min=20,max=2048,pat=20"`
+	ApproverId                    string                `aws:"ApproverId,min=20,max=2048"`
+	State                         StateType             `aws:"State"`
+	ExpirationTime                time.Time             `aws:"ExpirationTime"`
+	RequestorId                   string                `aws:"RequestorId,pat=4"`
+	RequestorName                 string                `aws:"RequestorName,max=30,pat=5"`
+	CreateDate                    time.Time             `aws:"CreateDate"`
+	SessionDuration               *int32                `aws:"SessionDuration,min=300,max=43200"`
+	RedirectUrl                   string                `aws:"RedirectUrl,min=1,max=255,pat=7"`
+	Notes                         string                `aws:"Notes,max=500,pat=5"`
+	RejectionReason               string                `aws:"RejectionReason,max=500,pat=5"`
+	OnlySendByOwner               *bool                 `aws:"OnlySendByOwner"`
+	UpdatedTime                   time.Time             `aws:"UpdatedTime"`
+}
+
 // DeleteConflictException is an error: code DeleteConflict, status 409.
 type DeleteConflictException struct {
 	Message string `aws:"message"`
@@ -838,6 +1855,28 @@ func (e *DeleteConflictException) Fault() *wire.Fault {
 // Error returns code and message.
 func (e *DeleteConflictException) Error() string { return e.Fault().Error() }
 
+// DeletionTaskFailureReasonType is shape DeletionTaskFailureReasonType.
+type DeletionTaskFailureReasonType struct {
+	Reason        string          `aws:"Reason,max=1000"`
+	RoleUsageList []RoleUsageType `aws:"RoleUsageList"`
+}
+
+// DeletionTaskStatusType is shape DeletionTaskStatusType.
+type DeletionTaskStatusType string
+
+// Values of DeletionTaskStatusType.
+const (
+	DeletionTaskStatusTypeSucceeded  DeletionTaskStatusType = "SUCCEEDED"
+	DeletionTaskStatusTypeInProgress DeletionTaskStatusType = "IN_PROGRESS"
+	DeletionTaskStatusTypeFailed     DeletionTaskStatusType = "FAILED"
+	DeletionTaskStatusTypeNotStarted DeletionTaskStatusType = "NOT_STARTED"
+)
+
+// Values returns all values in the model's order.
+func (DeletionTaskStatusType) Values() []string {
+	return []string{"SUCCEEDED", "IN_PROGRESS", "FAILED", "NOT_STARTED"}
+}
+
 // EntityAlreadyExistsException is an error: code EntityAlreadyExists, status 409.
 type EntityAlreadyExistsException struct {
 	Message string `aws:"message"`
@@ -850,6 +1889,21 @@ func (e *EntityAlreadyExistsException) Fault() *wire.Fault {
 
 // Error returns code and message.
 func (e *EntityAlreadyExistsException) Error() string { return e.Fault().Error() }
+
+// EntityDetails is shape EntityDetails.
+type EntityDetails struct {
+	EntityInfo        *EntityInfo `aws:"EntityInfo,req"`
+	LastAuthenticated time.Time   `aws:"LastAuthenticated"`
+}
+
+// EntityInfo is shape EntityInfo.
+type EntityInfo struct {
+	Arn  string                `aws:"Arn,req,min=20,max=2048"`
+	Name string                `aws:"Name,req,min=1,max=64,pat=1"`
+	Type PolicyOwnerEntityType `aws:"Type,req"`
+	Id   string                `aws:"Id,req,min=16,max=128,pat=12"`
+	Path string                `aws:"Path,always,min=1,max=512,pat=9"`
+}
 
 // EntityTemporarilyUnmodifiableException is an error: code EntityTemporarilyUnmodifiable, status 409.
 type EntityTemporarilyUnmodifiableException struct {
@@ -881,14 +1935,106 @@ func (EntityType) Values() []string {
 	return []string{"User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"}
 }
 
+// ErrorDetails is shape ErrorDetails.
+type ErrorDetails struct {
+	Message string `aws:"Message,req"`
+	Code    string `aws:"Code,req"`
+}
+
+// EvaluationResult is shape EvaluationResult.
+type EvaluationResult struct {
+	EvalActionName                    string                                  `aws:"EvalActionName,req,min=3,max=128"`
+	EvalResourceName                  string                                  `aws:"EvalResourceName,min=1,max=2048"`
+	EvalDecision                      PolicyEvaluationDecisionType            `aws:"EvalDecision,req"`
+	MatchedStatements                 []Statement                             `aws:"MatchedStatements"`
+	MissingContextValues              []string                                `aws:"MissingContextValues,e.min=5,e.max=256"`
+	OrganizationsDecisionDetail       *OrganizationsDecisionDetail            `aws:"OrganizationsDecisionDetail"`
+	PermissionsBoundaryDecisionDetail *PermissionsBoundaryDecisionDetail      `aws:"PermissionsBoundaryDecisionDetail"`
+	EvalDecisionDetails               map[string]PolicyEvaluationDecisionType `aws:"EvalDecisionDetails,k.min=3,k.max=256"`
+	ResourceSpecificResults           []ResourceSpecificResult                `aws:"ResourceSpecificResults"`
+}
+
+// FeatureDisabledException is an error: code FeatureDisabled, status 404.
+type FeatureDisabledException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *FeatureDisabledException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "FeatureDisabled", Message: e.Message, Status: 404, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *FeatureDisabledException) Error() string { return e.Fault().Error() }
+
+// FeatureEnabledException is an error: code FeatureEnabled, status 409.
+type FeatureEnabledException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *FeatureEnabledException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "FeatureEnabled", Message: e.Message, Status: 409, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *FeatureEnabledException) Error() string { return e.Fault().Error() }
+
+// FeatureType is shape FeatureType.
+type FeatureType string
+
+// Values of FeatureType.
+const (
+	FeatureTypeRootCredentialsManagement FeatureType = "RootCredentialsManagement"
+	FeatureTypeRootSessions              FeatureType = "RootSessions"
+)
+
+// Values returns all values in the model's order.
+func (FeatureType) Values() []string { return []string{"RootCredentialsManagement", "RootSessions"} }
+
 // Group is shape Group.
 type Group struct {
-	Path       string    `aws:"Path,req,always,min=1,max=512,pat=1"`
-	GroupName  string    `aws:"GroupName,req,min=1,max=128,pat=0"`
-	GroupId    string    `aws:"GroupId,req,min=16,max=128,pat=5"`
+	Path       string    `aws:"Path,req,always,min=1,max=512,pat=9"`
+	GroupName  string    `aws:"GroupName,req,min=1,max=128,pat=1"`
+	GroupId    string    `aws:"GroupId,req,min=16,max=128,pat=12"`
 	Arn        string    `aws:"Arn,req,min=20,max=2048"`
 	CreateDate time.Time `aws:"CreateDate,req"`
 }
+
+// GroupDetail is shape GroupDetail.
+type GroupDetail struct {
+	Path                    string           `aws:"Path,always,min=1,max=512,pat=9"`
+	GroupName               string           `aws:"GroupName,min=1,max=128,pat=1"`
+	GroupId                 string           `aws:"GroupId,min=16,max=128,pat=12"`
+	Arn                     string           `aws:"Arn,min=20,max=2048"`
+	CreateDate              time.Time        `aws:"CreateDate"`
+	GroupPolicyList         []PolicyDetail   `aws:"GroupPolicyList"`
+	AttachedManagedPolicies []AttachedPolicy `aws:"AttachedManagedPolicies"`
+}
+
+// InstanceProfile is shape InstanceProfile.
+type InstanceProfile struct {
+	Path                string    `aws:"Path,req,always,min=1,max=512,pat=9"`
+	InstanceProfileName string    `aws:"InstanceProfileName,req,min=1,max=128,pat=1"`
+	InstanceProfileId   string    `aws:"InstanceProfileId,req,min=16,max=128,pat=12"`
+	Arn                 string    `aws:"Arn,req,min=20,max=2048"`
+	CreateDate          time.Time `aws:"CreateDate,req"`
+	Roles               []Role    `aws:"Roles,req"`
+	Tags                []Tag     `aws:"Tags,max=50"`
+}
+
+// InvalidAuthenticationCodeException is an error: code InvalidAuthenticationCode, status 403.
+type InvalidAuthenticationCodeException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *InvalidAuthenticationCodeException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "InvalidAuthenticationCode", Message: e.Message, Status: 403, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *InvalidAuthenticationCodeException) Error() string { return e.Fault().Error() }
 
 // InvalidInputException is an error: code InvalidInput, status 400.
 type InvalidInputException struct {
@@ -903,6 +2049,19 @@ func (e *InvalidInputException) Fault() *wire.Fault {
 // Error returns code and message.
 func (e *InvalidInputException) Error() string { return e.Fault().Error() }
 
+// InvalidUserTypeException is an error: code InvalidUserType, status 400.
+type InvalidUserTypeException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *InvalidUserTypeException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "InvalidUserType", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *InvalidUserTypeException) Error() string { return e.Fault().Error() }
+
 // LimitExceededException is an error: code LimitExceeded, status 409.
 type LimitExceededException struct {
 	Message string `aws:"message"`
@@ -915,6 +2074,26 @@ func (e *LimitExceededException) Fault() *wire.Fault {
 
 // Error returns code and message.
 func (e *LimitExceededException) Error() string { return e.Fault().Error() }
+
+// ListPoliciesGrantingServiceAccessEntry is shape ListPoliciesGrantingServiceAccessEntry.
+type ListPoliciesGrantingServiceAccessEntry struct {
+	ServiceNamespace string                        `aws:"ServiceNamespace,min=1,max=64,pat=19"`
+	Policies         []PolicyGrantingServiceAccess `aws:"Policies"`
+}
+
+// LoginProfile is shape LoginProfile.
+type LoginProfile struct {
+	UserName              string    `aws:"UserName,req,min=1,max=64,pat=1"`
+	CreateDate            time.Time `aws:"CreateDate,req"`
+	PasswordResetRequired *bool     `aws:"PasswordResetRequired"`
+}
+
+// MFADevice is shape MFADevice.
+type MFADevice struct {
+	UserName     string    `aws:"UserName,req,min=1,max=64,pat=1"`
+	SerialNumber string    `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	EnableDate   time.Time `aws:"EnableDate,req"`
+}
 
 // MalformedPolicyDocumentException is an error: code MalformedPolicyDocument, status 400.
 type MalformedPolicyDocumentException struct {
@@ -929,6 +2108,22 @@ func (e *MalformedPolicyDocumentException) Fault() *wire.Fault {
 // Error returns code and message.
 func (e *MalformedPolicyDocumentException) Error() string { return e.Fault().Error() }
 
+// ManagedPolicyDetail is shape ManagedPolicyDetail.
+type ManagedPolicyDetail struct {
+	PolicyName                    string          `aws:"PolicyName,min=1,max=128,pat=1"`
+	PolicyId                      string          `aws:"PolicyId,min=16,max=128,pat=12"`
+	Arn                           string          `aws:"Arn,min=20,max=2048"`
+	Path                          string          `aws:"Path,always,min=1,max=512,pat=10"`
+	DefaultVersionId              string          `aws:"DefaultVersionId,pat=13"`
+	AttachmentCount               *int32          `aws:"AttachmentCount"`
+	PermissionsBoundaryUsageCount *int32          `aws:"PermissionsBoundaryUsageCount"`
+	IsAttachable                  *bool           `aws:"IsAttachable"`
+	Description                   string          `aws:"Description,max=1000"`
+	CreateDate                    time.Time       `aws:"CreateDate"`
+	UpdateDate                    time.Time       `aws:"UpdateDate"`
+	PolicyVersionList             []PolicyVersion `aws:"PolicyVersionList"`
+}
+
 // NoSuchEntityException is an error: code NoSuchEntity, status 404.
 type NoSuchEntityException struct {
 	Message string `aws:"message"`
@@ -941,6 +2136,82 @@ func (e *NoSuchEntityException) Fault() *wire.Fault {
 
 // Error returns code and message.
 func (e *NoSuchEntityException) Error() string { return e.Fault().Error() }
+
+// OpenIDConnectProviderListEntry is shape OpenIDConnectProviderListEntry.
+type OpenIDConnectProviderListEntry struct {
+	Arn string `aws:"Arn,min=20,max=2048"`
+}
+
+// OpenIdIdpCommunicationErrorException is an error: code OpenIdIdpCommunicationError, status 400.
+type OpenIdIdpCommunicationErrorException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *OpenIdIdpCommunicationErrorException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "OpenIdIdpCommunicationError", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *OpenIdIdpCommunicationErrorException) Error() string { return e.Fault().Error() }
+
+// OrganizationNotFoundException is an error: code OrganizationNotFoundException, status 400.
+type OrganizationNotFoundException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *OrganizationNotFoundException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "OrganizationNotFoundException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *OrganizationNotFoundException) Error() string { return e.Fault().Error() }
+
+// OrganizationNotInAllFeaturesModeException is an error: code OrganizationNotInAllFeaturesModeException, status 400.
+type OrganizationNotInAllFeaturesModeException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *OrganizationNotInAllFeaturesModeException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "OrganizationNotInAllFeaturesModeException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *OrganizationNotInAllFeaturesModeException) Error() string { return e.Fault().Error() }
+
+// OrganizationsDecisionDetail is shape OrganizationsDecisionDetail.
+type OrganizationsDecisionDetail struct {
+	AllowedByOrganizations *bool `aws:"AllowedByOrganizations"`
+}
+
+// PasswordPolicy is shape PasswordPolicy.
+type PasswordPolicy struct {
+	MinimumPasswordLength      *int32 `aws:"MinimumPasswordLength,min=6,max=128"`
+	RequireSymbols             *bool  `aws:"RequireSymbols"`
+	RequireNumbers             *bool  `aws:"RequireNumbers"`
+	RequireUppercaseCharacters *bool  `aws:"RequireUppercaseCharacters"`
+	RequireLowercaseCharacters *bool  `aws:"RequireLowercaseCharacters"`
+	AllowUsersToChangePassword *bool  `aws:"AllowUsersToChangePassword"`
+	ExpirePasswords            *bool  `aws:"ExpirePasswords"`
+	MaxPasswordAge             *int32 `aws:"MaxPasswordAge,min=1,max=1095"`
+	PasswordReusePrevention    *int32 `aws:"PasswordReusePrevention,min=1,max=24"`
+	HardExpiry                 *bool  `aws:"HardExpiry"`
+}
+
+// PasswordPolicyViolationException is an error: code PasswordPolicyViolation, status 400.
+type PasswordPolicyViolationException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *PasswordPolicyViolationException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "PasswordPolicyViolation", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *PasswordPolicyViolationException) Error() string { return e.Fault().Error() }
 
 // PermissionsBoundaryAttachmentType is shape PermissionsBoundaryAttachmentType.
 type PermissionsBoundaryAttachmentType string
@@ -955,13 +2226,18 @@ func (PermissionsBoundaryAttachmentType) Values() []string {
 	return []string{"PermissionsBoundaryPolicy"}
 }
 
+// PermissionsBoundaryDecisionDetail is shape PermissionsBoundaryDecisionDetail.
+type PermissionsBoundaryDecisionDetail struct {
+	AllowedByPermissionsBoundary *bool `aws:"AllowedByPermissionsBoundary"`
+}
+
 // Policy is shape Policy.
 type Policy struct {
-	PolicyName                    string    `aws:"PolicyName,min=1,max=128,pat=0"`
-	PolicyId                      string    `aws:"PolicyId,min=16,max=128,pat=5"`
+	PolicyName                    string    `aws:"PolicyName,min=1,max=128,pat=1"`
+	PolicyId                      string    `aws:"PolicyId,min=16,max=128,pat=12"`
 	Arn                           string    `aws:"Arn,min=20,max=2048"`
-	Path                          string    `aws:"Path,always,min=1,max=512,pat=2"`
-	DefaultVersionId              string    `aws:"DefaultVersionId,pat=6"`
+	Path                          string    `aws:"Path,always,min=1,max=512,pat=10"`
+	DefaultVersionId              string    `aws:"DefaultVersionId,pat=13"`
 	AttachmentCount               *int32    `aws:"AttachmentCount"`
 	PermissionsBoundaryUsageCount *int32    `aws:"PermissionsBoundaryUsageCount"`
 	IsAttachable                  *bool     `aws:"IsAttachable"`
@@ -971,10 +2247,53 @@ type Policy struct {
 	Tags                          []Tag     `aws:"Tags,max=50"`
 }
 
+// PolicyDetail is shape PolicyDetail.
+type PolicyDetail struct {
+	PolicyName     string `aws:"PolicyName,min=1,max=128,pat=1"`
+	PolicyDocument string `aws:"PolicyDocument,esc,min=1,max=131072,pat=2"`
+}
+
+// PolicyEvaluationDecisionType is shape PolicyEvaluationDecisionType.
+type PolicyEvaluationDecisionType string
+
+// Values of PolicyEvaluationDecisionType.
+const (
+	PolicyEvaluationDecisionTypeAllowed      PolicyEvaluationDecisionType = "allowed"
+	PolicyEvaluationDecisionTypeExplicitDeny PolicyEvaluationDecisionType = "explicitDeny"
+	PolicyEvaluationDecisionTypeImplicitDeny PolicyEvaluationDecisionType = "implicitDeny"
+)
+
+// Values returns all values in the model's order.
+func (PolicyEvaluationDecisionType) Values() []string {
+	return []string{"allowed", "explicitDeny", "implicitDeny"}
+}
+
+// PolicyEvaluationException is an error: code PolicyEvaluation, status 500.
+type PolicyEvaluationException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *PolicyEvaluationException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "PolicyEvaluation", Message: e.Message, Status: 500, Server: true, Detail: e}
+}
+
+// Error returns code and message.
+func (e *PolicyEvaluationException) Error() string { return e.Fault().Error() }
+
+// PolicyGrantingServiceAccess is shape PolicyGrantingServiceAccess.
+type PolicyGrantingServiceAccess struct {
+	PolicyName string                `aws:"PolicyName,req,min=1,max=128,pat=1"`
+	PolicyType PolicyType            `aws:"PolicyType,req"`
+	PolicyArn  string                `aws:"PolicyArn,min=20,max=2048"`
+	EntityType PolicyOwnerEntityType `aws:"EntityType"`
+	EntityName string                `aws:"EntityName,min=1,max=128,pat=1"`
+}
+
 // PolicyGroup is shape PolicyGroup.
 type PolicyGroup struct {
-	GroupName string `aws:"GroupName,min=1,max=128,pat=0"`
-	GroupId   string `aws:"GroupId,min=16,max=128,pat=5"`
+	GroupName string `aws:"GroupName,min=1,max=128,pat=1"`
+	GroupId   string `aws:"GroupId,min=16,max=128,pat=12"`
 }
 
 // PolicyNotAttachableException is an error: code PolicyNotAttachable, status 400.
@@ -990,10 +2309,48 @@ func (e *PolicyNotAttachableException) Fault() *wire.Fault {
 // Error returns code and message.
 func (e *PolicyNotAttachableException) Error() string { return e.Fault().Error() }
 
+// PolicyParameter is shape PolicyParameter.
+type PolicyParameter struct {
+	Name   string                  `aws:"Name,min=5,max=256,pat=23"`
+	Values []string                `aws:"Values,e.pat=23"`
+	Type   PolicyParameterTypeEnum `aws:"Type"`
+}
+
+// PolicyParameterTypeEnum is shape PolicyParameterTypeEnum.
+type PolicyParameterTypeEnum string
+
+// Values of PolicyParameterTypeEnum.
+const (
+	PolicyParameterTypeEnumString     PolicyParameterTypeEnum = "string"
+	PolicyParameterTypeEnumStringList PolicyParameterTypeEnum = "stringList"
+)
+
+// Values returns all values in the model's order.
+func (PolicyParameterTypeEnum) Values() []string { return []string{"string", "stringList"} }
+
 // PolicyRole is shape PolicyRole.
 type PolicyRole struct {
-	RoleName string `aws:"RoleName,min=1,max=64,pat=0"`
-	RoleId   string `aws:"RoleId,min=16,max=128,pat=5"`
+	RoleName string `aws:"RoleName,min=1,max=64,pat=1"`
+	RoleId   string `aws:"RoleId,min=16,max=128,pat=12"`
+}
+
+// PolicySourceType is shape PolicySourceType.
+type PolicySourceType string
+
+// Values of PolicySourceType.
+const (
+	PolicySourceTypeUser        PolicySourceType = "user"
+	PolicySourceTypeGroup       PolicySourceType = "group"
+	PolicySourceTypeRole        PolicySourceType = "role"
+	PolicySourceTypeAwsManaged  PolicySourceType = "aws-managed"
+	PolicySourceTypeUserManaged PolicySourceType = "user-managed"
+	PolicySourceTypeResource    PolicySourceType = "resource"
+	PolicySourceTypeNone        PolicySourceType = "none"
+)
+
+// Values returns all values in the model's order.
+func (PolicySourceType) Values() []string {
+	return []string{"user", "group", "role", "aws-managed", "user-managed", "resource", "none"}
 }
 
 // PolicyUsageType is shape PolicyUsageType.
@@ -1010,28 +2367,97 @@ func (PolicyUsageType) Values() []string { return []string{"PermissionsPolicy", 
 
 // PolicyUser is shape PolicyUser.
 type PolicyUser struct {
-	UserName string `aws:"UserName,min=1,max=64,pat=0"`
-	UserId   string `aws:"UserId,min=16,max=128,pat=5"`
+	UserName string `aws:"UserName,min=1,max=64,pat=1"`
+	UserId   string `aws:"UserId,min=16,max=128,pat=12"`
 }
 
 // PolicyVersion is shape PolicyVersion.
 type PolicyVersion struct {
-	Document         string    `aws:"Document,esc,min=1,max=131072,pat=3"`
-	VersionId        string    `aws:"VersionId,pat=6"`
+	Document         string    `aws:"Document,esc,min=1,max=131072,pat=2"`
+	VersionId        string    `aws:"VersionId,pat=13"`
 	IsDefaultVersion *bool     `aws:"IsDefaultVersion"`
 	CreateDate       time.Time `aws:"CreateDate"`
 }
 
+// Position is shape Position.
+type Position struct {
+	Line   *int32 `aws:"Line"`
+	Column *int32 `aws:"Column"`
+}
+
+// ReportFormatType is shape ReportFormatType.
+type ReportFormatType string
+
+// Values of ReportFormatType.
+const (
+	ReportFormatTypeTextCsv ReportFormatType = "text/csv"
+)
+
+// Values returns all values in the model's order.
+func (ReportFormatType) Values() []string { return []string{"text/csv"} }
+
+// ReportGenerationLimitExceededException is an error: code ReportGenerationLimitExceeded, status 409.
+type ReportGenerationLimitExceededException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *ReportGenerationLimitExceededException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "ReportGenerationLimitExceeded", Message: e.Message, Status: 409, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *ReportGenerationLimitExceededException) Error() string { return e.Fault().Error() }
+
+// ReportStateType is shape ReportStateType.
+type ReportStateType string
+
+// Values of ReportStateType.
+const (
+	ReportStateTypeStarted    ReportStateType = "STARTED"
+	ReportStateTypeInprogress ReportStateType = "INPROGRESS"
+	ReportStateTypeComplete   ReportStateType = "COMPLETE"
+)
+
+// Values returns all values in the model's order.
+func (ReportStateType) Values() []string { return []string{"STARTED", "INPROGRESS", "COMPLETE"} }
+
+// ResourceSpecificResult is shape ResourceSpecificResult.
+type ResourceSpecificResult struct {
+	EvalResourceName                  string                                  `aws:"EvalResourceName,req,min=1,max=2048"`
+	EvalResourceDecision              PolicyEvaluationDecisionType            `aws:"EvalResourceDecision,req"`
+	MatchedStatements                 []Statement                             `aws:"MatchedStatements"`
+	MissingContextValues              []string                                `aws:"MissingContextValues,e.min=5,e.max=256"`
+	EvalDecisionDetails               map[string]PolicyEvaluationDecisionType `aws:"EvalDecisionDetails,k.min=3,k.max=256"`
+	PermissionsBoundaryDecisionDetail *PermissionsBoundaryDecisionDetail      `aws:"PermissionsBoundaryDecisionDetail"`
+}
+
 // Role is shape Role.
 type Role struct {
-	Path                     string                       `aws:"Path,req,always,min=1,max=512,pat=1"`
-	RoleName                 string                       `aws:"RoleName,req,min=1,max=64,pat=0"`
-	RoleId                   string                       `aws:"RoleId,req,min=16,max=128,pat=5"`
+	Path                     string                       `aws:"Path,req,always,min=1,max=512,pat=9"`
+	RoleName                 string                       `aws:"RoleName,req,min=1,max=64,pat=1"`
+	RoleId                   string                       `aws:"RoleId,req,min=16,max=128,pat=12"`
 	Arn                      string                       `aws:"Arn,req,min=20,max=2048"`
 	CreateDate               time.Time                    `aws:"CreateDate,req"`
-	AssumeRolePolicyDocument string                       `aws:"AssumeRolePolicyDocument,esc,min=1,max=131072,pat=3"`
-	Description              string                       `aws:"Description,max=1000,pat=4"`
+	AssumeRolePolicyDocument string                       `aws:"AssumeRolePolicyDocument,esc,min=1,max=131072,pat=2"`
+	Description              string                       `aws:"Description,max=1000,pat=5"`
 	MaxSessionDuration       *int32                       `aws:"MaxSessionDuration,min=3600,max=43200"`
+	PermissionsBoundary      *AttachedPermissionsBoundary `aws:"PermissionsBoundary"`
+	Tags                     []Tag                        `aws:"Tags,max=50"`
+	RoleLastUsed             *RoleLastUsed                `aws:"RoleLastUsed"`
+}
+
+// RoleDetail is shape RoleDetail.
+type RoleDetail struct {
+	Path                     string                       `aws:"Path,always,min=1,max=512,pat=9"`
+	RoleName                 string                       `aws:"RoleName,min=1,max=64,pat=1"`
+	RoleId                   string                       `aws:"RoleId,min=16,max=128,pat=12"`
+	Arn                      string                       `aws:"Arn,min=20,max=2048"`
+	CreateDate               time.Time                    `aws:"CreateDate"`
+	AssumeRolePolicyDocument string                       `aws:"AssumeRolePolicyDocument,esc,min=1,max=131072,pat=2"`
+	InstanceProfileList      []InstanceProfile            `aws:"InstanceProfileList"`
+	RolePolicyList           []PolicyDetail               `aws:"RolePolicyList"`
+	AttachedManagedPolicies  []AttachedPolicy             `aws:"AttachedManagedPolicies"`
 	PermissionsBoundary      *AttachedPermissionsBoundary `aws:"PermissionsBoundary"`
 	Tags                     []Tag                        `aws:"Tags,max=50"`
 	RoleLastUsed             *RoleLastUsed                `aws:"RoleLastUsed"`
@@ -1042,6 +2468,25 @@ type RoleLastUsed struct {
 	LastUsedDate time.Time `aws:"LastUsedDate"`
 	Region       string    `aws:"Region"`
 }
+
+// RoleUsageType is shape RoleUsageType.
+type RoleUsageType struct {
+	Region    string   `aws:"Region,min=1,max=100"`
+	Resources []string `aws:"Resources,e.min=20,e.max=2048"`
+}
+
+// ServiceAccessNotEnabledException is an error: code ServiceAccessNotEnabledException, status 400.
+type ServiceAccessNotEnabledException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *ServiceAccessNotEnabledException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "ServiceAccessNotEnabledException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *ServiceAccessNotEnabledException) Error() string { return e.Fault().Error() }
 
 // ServiceFailureException is an error: code ServiceFailure, status 500.
 type ServiceFailureException struct {
@@ -1056,10 +2501,37 @@ func (e *ServiceFailureException) Fault() *wire.Fault {
 // Error returns code and message.
 func (e *ServiceFailureException) Error() string { return e.Fault().Error() }
 
+// ServiceLastAccessed is shape ServiceLastAccessed.
+type ServiceLastAccessed struct {
+	ServiceName                string                      `aws:"ServiceName,req"`
+	LastAuthenticated          time.Time                   `aws:"LastAuthenticated"`
+	ServiceNamespace           string                      `aws:"ServiceNamespace,req,min=1,max=64,pat=19"`
+	LastAuthenticatedEntity    string                      `aws:"LastAuthenticatedEntity,min=20,max=2048"`
+	LastAuthenticatedRegion    string                      `aws:"LastAuthenticatedRegion"`
+	TotalAuthenticatedEntities *int32                      `aws:"TotalAuthenticatedEntities"`
+	TrackedActionsLastAccessed []TrackedActionLastAccessed `aws:"TrackedActionsLastAccessed"`
+}
+
+// Statement is shape Statement.
+type Statement struct {
+	SourcePolicyId   string           `aws:"SourcePolicyId"`
+	SourcePolicyType PolicySourceType `aws:"SourcePolicyType"`
+	StartPosition    *Position        `aws:"StartPosition"`
+	EndPosition      *Position        `aws:"EndPosition"`
+}
+
 // Tag is shape Tag.
 type Tag struct {
-	Key   string `aws:"Key,req,min=1,max=128,pat=9"`
-	Value string `aws:"Value,req,min=0,max=256,pat=10"`
+	Key   string `aws:"Key,req,min=1,max=128,pat=22"`
+	Value string `aws:"Value,req,min=0,max=256,pat=24"`
+}
+
+// TrackedActionLastAccessed is shape TrackedActionLastAccessed.
+type TrackedActionLastAccessed struct {
+	ActionName         string    `aws:"ActionName"`
+	LastAccessedEntity string    `aws:"LastAccessedEntity,min=20,max=2048"`
+	LastAccessedTime   time.Time `aws:"LastAccessedTime"`
+	LastAccessedRegion string    `aws:"LastAccessedRegion"`
 }
 
 // UnmodifiableEntityException is an error: code UnmodifiableEntity, status 400.
@@ -1077,15 +2549,118 @@ func (e *UnmodifiableEntityException) Error() string { return e.Fault().Error() 
 
 // User is shape User.
 type User struct {
-	Path                string                       `aws:"Path,req,always,min=1,max=512,pat=1"`
-	UserName            string                       `aws:"UserName,req,min=1,max=64,pat=0"`
-	UserId              string                       `aws:"UserId,req,min=16,max=128,pat=5"`
+	Path                string                       `aws:"Path,req,always,min=1,max=512,pat=9"`
+	UserName            string                       `aws:"UserName,req,min=1,max=64,pat=1"`
+	UserId              string                       `aws:"UserId,req,min=16,max=128,pat=12"`
 	Arn                 string                       `aws:"Arn,req,min=20,max=2048"`
 	CreateDate          time.Time                    `aws:"CreateDate,req"`
 	PasswordLastUsed    time.Time                    `aws:"PasswordLastUsed"`
 	PermissionsBoundary *AttachedPermissionsBoundary `aws:"PermissionsBoundary"`
 	Tags                []Tag                        `aws:"Tags,max=50"`
 }
+
+// UserDetail is shape UserDetail.
+type UserDetail struct {
+	Path                    string                       `aws:"Path,always,min=1,max=512,pat=9"`
+	UserName                string                       `aws:"UserName,min=1,max=64,pat=1"`
+	UserId                  string                       `aws:"UserId,min=16,max=128,pat=12"`
+	Arn                     string                       `aws:"Arn,min=20,max=2048"`
+	CreateDate              time.Time                    `aws:"CreateDate"`
+	UserPolicyList          []PolicyDetail               `aws:"UserPolicyList"`
+	GroupList               []string                     `aws:"GroupList,e.min=1,e.max=128,e.pat=1"`
+	AttachedManagedPolicies []AttachedPolicy             `aws:"AttachedManagedPolicies"`
+	PermissionsBoundary     *AttachedPermissionsBoundary `aws:"PermissionsBoundary"`
+	Tags                    []Tag                        `aws:"Tags,max=50"`
+}
+
+// VirtualMFADevice is shape VirtualMFADevice.
+type VirtualMFADevice struct {
+	SerialNumber     string    `aws:"SerialNumber,req,min=9,max=256,pat=11"`
+	Base32StringSeed []byte    `aws:"Base32StringSeed,sens"`
+	QRCodePNG        []byte    `aws:"QRCodePNG,sens"`
+	User             *User     `aws:"User"`
+	EnableDate       time.Time `aws:"EnableDate"`
+	Tags             []Tag     `aws:"Tags,max=50"`
+}
+
+// AssignmentStatusType is shape assignmentStatusType.
+type AssignmentStatusType string
+
+// Values of AssignmentStatusType.
+const (
+	AssignmentStatusTypeAssigned   AssignmentStatusType = "Assigned"
+	AssignmentStatusTypeUnassigned AssignmentStatusType = "Unassigned"
+	AssignmentStatusTypeAny        AssignmentStatusType = "Any"
+)
+
+// Values returns all values in the model's order.
+func (AssignmentStatusType) Values() []string { return []string{"Assigned", "Unassigned", "Any"} }
+
+// GlobalEndpointTokenVersion is shape globalEndpointTokenVersion.
+type GlobalEndpointTokenVersion string
+
+// Values of GlobalEndpointTokenVersion.
+const (
+	GlobalEndpointTokenVersionV1Token GlobalEndpointTokenVersion = "v1Token"
+	GlobalEndpointTokenVersionV2Token GlobalEndpointTokenVersion = "v2Token"
+)
+
+// Values returns all values in the model's order.
+func (GlobalEndpointTokenVersion) Values() []string { return []string{"v1Token", "v2Token"} }
+
+// JobStatusType is shape jobStatusType.
+type JobStatusType string
+
+// Values of JobStatusType.
+const (
+	JobStatusTypeInProgress JobStatusType = "IN_PROGRESS"
+	JobStatusTypeCompleted  JobStatusType = "COMPLETED"
+	JobStatusTypeFailed     JobStatusType = "FAILED"
+)
+
+// Values returns all values in the model's order.
+func (JobStatusType) Values() []string { return []string{"IN_PROGRESS", "COMPLETED", "FAILED"} }
+
+// PermissionCheckResultType is shape permissionCheckResultType.
+type PermissionCheckResultType string
+
+// Values of PermissionCheckResultType.
+const (
+	PermissionCheckResultTypeAllowed PermissionCheckResultType = "ALLOWED"
+	PermissionCheckResultTypeDenied  PermissionCheckResultType = "DENIED"
+	PermissionCheckResultTypeUnsure  PermissionCheckResultType = "UNSURE"
+)
+
+// Values returns all values in the model's order.
+func (PermissionCheckResultType) Values() []string { return []string{"ALLOWED", "DENIED", "UNSURE"} }
+
+// PermissionCheckStatusType is shape permissionCheckStatusType.
+type PermissionCheckStatusType string
+
+// Values of PermissionCheckStatusType.
+const (
+	PermissionCheckStatusTypeComplete   PermissionCheckStatusType = "COMPLETE"
+	PermissionCheckStatusTypeInProgress PermissionCheckStatusType = "IN_PROGRESS"
+	PermissionCheckStatusTypeFailed     PermissionCheckStatusType = "FAILED"
+)
+
+// Values returns all values in the model's order.
+func (PermissionCheckStatusType) Values() []string {
+	return []string{"COMPLETE", "IN_PROGRESS", "FAILED"}
+}
+
+// PolicyOwnerEntityType is shape policyOwnerEntityType.
+type PolicyOwnerEntityType string
+
+// Values of PolicyOwnerEntityType.
+const (
+	PolicyOwnerEntityTypeUser  PolicyOwnerEntityType = "USER"
+	PolicyOwnerEntityTypeRole  PolicyOwnerEntityType = "ROLE"
+	PolicyOwnerEntityTypeGroup PolicyOwnerEntityType = "GROUP"
+)
+
+// Values returns all values in the model's order.
+func (PolicyOwnerEntityType) Values() []string { return []string{"USER", "ROLE", "GROUP"} }
 
 // PolicyScopeType is shape policyScopeType.
 type PolicyScopeType string
@@ -1100,6 +2675,53 @@ const (
 // Values returns all values in the model's order.
 func (PolicyScopeType) Values() []string { return []string{"All", "AWS", "Local"} }
 
+// PolicyType is shape policyType.
+type PolicyType string
+
+// Values of PolicyType.
+const (
+	PolicyTypeInline  PolicyType = "INLINE"
+	PolicyTypeManaged PolicyType = "MANAGED"
+)
+
+// Values returns all values in the model's order.
+func (PolicyType) Values() []string { return []string{"INLINE", "MANAGED"} }
+
+// SortKeyType is shape sortKeyType.
+type SortKeyType string
+
+// Values of SortKeyType.
+const (
+	SortKeyTypeServiceNamespaceAscending       SortKeyType = "SERVICE_NAMESPACE_ASCENDING"
+	SortKeyTypeServiceNamespaceDescending      SortKeyType = "SERVICE_NAMESPACE_DESCENDING"
+	SortKeyTypeLastAuthenticatedTimeAscending  SortKeyType = "LAST_AUTHENTICATED_TIME_ASCENDING"
+	SortKeyTypeLastAuthenticatedTimeDescending SortKeyType = "LAST_AUTHENTICATED_TIME_DESCENDING"
+)
+
+// Values returns all values in the model's order.
+func (SortKeyType) Values() []string {
+	return []string{"SERVICE_NAMESPACE_ASCENDING", "SERVICE_NAMESPACE_DESCENDING", "LAST_AUTHENTICATED_TIME_ASCENDING", "LAST_AUTHENTICATED_TIME_DESCENDING"}
+}
+
+// StateType is shape stateType.
+type StateType string
+
+// Values of StateType.
+const (
+	StateTypeUnassigned      StateType = "UNASSIGNED"
+	StateTypeAssigned        StateType = "ASSIGNED"
+	StateTypePendingApproval StateType = "PENDING_APPROVAL"
+	StateTypeFinalized       StateType = "FINALIZED"
+	StateTypeAccepted        StateType = "ACCEPTED"
+	StateTypeRejected        StateType = "REJECTED"
+	StateTypeExpired         StateType = "EXPIRED"
+)
+
+// Values returns all values in the model's order.
+func (StateType) Values() []string {
+	return []string{"UNASSIGNED", "ASSIGNED", "PENDING_APPROVAL", "FINALIZED", "ACCEPTED", "REJECTED", "EXPIRED"}
+}
+
 // StatusType is shape statusType.
 type StatusType string
 
@@ -1112,3 +2734,65 @@ const (
 
 // Values returns all values in the model's order.
 func (StatusType) Values() []string { return []string{"Active", "Inactive", "Expired"} }
+
+// SummaryKeyType is shape summaryKeyType.
+type SummaryKeyType string
+
+// Values of SummaryKeyType.
+const (
+	SummaryKeyTypeUsers                             SummaryKeyType = "Users"
+	SummaryKeyTypeUsersQuota                        SummaryKeyType = "UsersQuota"
+	SummaryKeyTypeGroups                            SummaryKeyType = "Groups"
+	SummaryKeyTypeGroupsQuota                       SummaryKeyType = "GroupsQuota"
+	SummaryKeyTypeServerCertificates                SummaryKeyType = "ServerCertificates"
+	SummaryKeyTypeServerCertificatesQuota           SummaryKeyType = "ServerCertificatesQuota"
+	SummaryKeyTypeUserPolicySizeQuota               SummaryKeyType = "UserPolicySizeQuota"
+	SummaryKeyTypeGroupPolicySizeQuota              SummaryKeyType = "GroupPolicySizeQuota"
+	SummaryKeyTypeGroupsPerUserQuota                SummaryKeyType = "GroupsPerUserQuota"
+	SummaryKeyTypeSigningCertificatesPerUserQuota   SummaryKeyType = "SigningCertificatesPerUserQuota"
+	SummaryKeyTypeAccessKeysPerUserQuota            SummaryKeyType = "AccessKeysPerUserQuota"
+	SummaryKeyTypeMFADevices                        SummaryKeyType = "MFADevices"
+	SummaryKeyTypeMFADevicesInUse                   SummaryKeyType = "MFADevicesInUse"
+	SummaryKeyTypeAccountMFAEnabled                 SummaryKeyType = "AccountMFAEnabled"
+	SummaryKeyTypeAccountAccessKeysPresent          SummaryKeyType = "AccountAccessKeysPresent"
+	SummaryKeyTypeAccountPasswordPresent            SummaryKeyType = "AccountPasswordPresent"
+	SummaryKeyTypeAccountSigningCertificatesPresent SummaryKeyType = "AccountSigningCertificatesPresent"
+	SummaryKeyTypeAttachedPoliciesPerGroupQuota     SummaryKeyType = "AttachedPoliciesPerGroupQuota"
+	SummaryKeyTypeAttachedPoliciesPerRoleQuota      SummaryKeyType = "AttachedPoliciesPerRoleQuota"
+	SummaryKeyTypeAttachedPoliciesPerUserQuota      SummaryKeyType = "AttachedPoliciesPerUserQuota"
+	SummaryKeyTypePolicies                          SummaryKeyType = "Policies"
+	SummaryKeyTypePoliciesQuota                     SummaryKeyType = "PoliciesQuota"
+	SummaryKeyTypePolicySizeQuota                   SummaryKeyType = "PolicySizeQuota"
+	SummaryKeyTypePolicyVersionsInUse               SummaryKeyType = "PolicyVersionsInUse"
+	SummaryKeyTypePolicyVersionsInUseQuota          SummaryKeyType = "PolicyVersionsInUseQuota"
+	SummaryKeyTypeVersionsPerPolicyQuota            SummaryKeyType = "VersionsPerPolicyQuota"
+	SummaryKeyTypeGlobalEndpointTokenVersion        SummaryKeyType = "GlobalEndpointTokenVersion"
+	SummaryKeyTypeAssumeRolePolicySizeQuota         SummaryKeyType = "AssumeRolePolicySizeQuota"
+	SummaryKeyTypeInstanceProfiles                  SummaryKeyType = "InstanceProfiles"
+	SummaryKeyTypeInstanceProfilesQuota             SummaryKeyType = "InstanceProfilesQuota"
+	SummaryKeyTypeProviders                         SummaryKeyType = "Providers"
+	SummaryKeyTypeRolePolicySizeQuota               SummaryKeyType = "RolePolicySizeQuota"
+	SummaryKeyTypeRoles                             SummaryKeyType = "Roles"
+	SummaryKeyTypeRolesQuota                        SummaryKeyType = "RolesQuota"
+)
+
+// Values returns all values in the model's order.
+func (SummaryKeyType) Values() []string {
+	return []string{"Users", "UsersQuota", "Groups", "GroupsQuota", "ServerCertificates", "ServerCertificatesQuota", "UserPolicySizeQuota", "GroupPolicySizeQuota", "GroupsPerUserQuota", "SigningCertificatesPerUserQuota", "AccessKeysPerUserQuota", "MFADevices", "MFADevicesInUse", "AccountMFAEnabled", "AccountAccessKeysPresent", "AccountPasswordPresent", "AccountSigningCertificatesPresent", "AttachedPoliciesPerGroupQuota", "AttachedPoliciesPerRoleQuota", "AttachedPoliciesPerUserQuota", "Policies", "PoliciesQuota", "PolicySizeQuota", "PolicyVersionsInUse", "PolicyVersionsInUseQuota", "VersionsPerPolicyQuota", "GlobalEndpointTokenVersion", "AssumeRolePolicySizeQuota", "InstanceProfiles", "InstanceProfilesQuota", "Providers", "RolePolicySizeQuota", "Roles", "RolesQuota"}
+}
+
+// SummaryStateType is shape summaryStateType.
+type SummaryStateType string
+
+// Values of SummaryStateType.
+const (
+	SummaryStateTypeAvailable    SummaryStateType = "AVAILABLE"
+	SummaryStateTypeNotAvailable SummaryStateType = "NOT_AVAILABLE"
+	SummaryStateTypeNotSupported SummaryStateType = "NOT_SUPPORTED"
+	SummaryStateTypeFailed       SummaryStateType = "FAILED"
+)
+
+// Values returns all values in the model's order.
+func (SummaryStateType) Values() []string {
+	return []string{"AVAILABLE", "NOT_AVAILABLE", "NOT_SUPPORTED", "FAILED"}
+}
