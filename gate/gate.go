@@ -34,8 +34,6 @@ import (
 const (
 	// Deadline is what one operation may take.
 	Deadline = 30 * time.Second
-	// AuditDeadline is what the audit log may take; after it the call fails (audit-log section 8).
-	AuditDeadline = 2 * time.Second
 	// MaxBodies is how many bytes the bodies longer than smallBody may take together. They are read before anybody is
 	// authenticated, so without a limit strangers could fill the memory of the process.
 	MaxBodies = 128 << 20
@@ -48,7 +46,8 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, p *sigv4.Parsed, stringToSign []byte, canonicalDigest [32]byte) (*sessions.Caller, error)
 }
 
-// A Recorder makes events durable.
+// A Recorder makes events durable. It limits by itself how long that may take
+// (evidence/log: Config.AppendTimeout); a call whose record takes longer fails.
 type Recorder interface {
 	Append(ctx context.Context, e log.Event) (log.Receipt, error)
 	AppendAll(ctx context.Context, es []log.Event) ([]log.Receipt, error)

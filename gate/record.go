@@ -30,8 +30,7 @@ func (x *exchange) record() error {
 	}
 	own := x.event(r, 0)
 	// The client may be gone; what was done is recorded all the same.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), AuditDeadline)
-	defer cancel()
+	ctx := context.WithoutCancel(x.ctx)
 	var receipt log.Receipt
 	if len(owners) == 0 {
 		var err error
