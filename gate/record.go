@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -125,6 +126,9 @@ func (x *exchange) build() *record.Record {
 	}
 	if x.fault != nil {
 		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
+	}
+	if x.unrecorded > 0 {
+		r.AdditionalEventData = fmt.Appendf(nil, `{"RefusalsNotRecorded":%d}`, x.unrecorded)
 	}
 	r.Resources = x.resources()
 	if x.decided != nil && x.decided.Owner == call.Account {
