@@ -44,7 +44,7 @@ func hmac(key, message []byte) [32]byte {
 	} else {
 		copy(pad[:], key)
 	}
-	var short [block + 256]byte // strings to sign have about 140 bytes
+	var short [block + 384]byte // strings to sign have about 140 bytes, those of chunks 280
 	inner := append(append(short[:0], pad[:]...), message...)
 	for i := range block {
 		inner[i] ^= 0x36
