@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -61,12 +62,12 @@ func (x *exchange) event(r *record.Record, flags record.Flags) log.Event {
 	// Both copies of an event may be in the buffer, one behind the other; the log keeps neither.
 	at := len(x.json)
 	x.json = r.AppendJSON(x.json)
-	json := x.json[at:len(x.json):len(x.json)]
+	text := x.json[at:len(x.json):len(x.json)]
 	kind := record.APIEvent
 	if x.op != nil && x.op.Operator {
 		kind = record.Operator
 	}
-	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: json}
+	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: text}
 }
 
 // foreignOwners are the accounts, other than the caller's, whose resources a
@@ -126,6 +127,10 @@ func (x *exchange) build() *record.Record {
 	}
 	if x.fault != nil {
 		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
+	}
+	if x.asymmetric {
+		// As S3's events name it; all the others are signed with V4.
+		r.AdditionalEventData = json.RawMessage(`{"SignatureVersion":"SigV4A"}`)
 	}
 	r.Resources = x.resources()
 	if x.decided != nil && x.decided.Owner == call.Account {
