@@ -168,6 +168,17 @@ func (r *Reader) grow(n int) {
 // next goes on to where something can be given out, or to the end. Everything
 // that was ready has been given out.
 func (r *Reader) next() error {
+	err := r.advance()
+	if _, refused := errors.AsType[*Error](err); refused && len(r.links) > 0 {
+		// How many chunks are gathered must not decide which of two errors a client sees: a wrong signature comes first.
+		if verr := r.verify(); verr != nil {
+			return verr
+		}
+	}
+	return err
+}
+
+func (r *Reader) advance() error {
 	if r.direct { // at its end
 		r.direct = false
 		if err := r.endChunk(); err != nil {
