@@ -301,10 +301,9 @@ func (r *Reader) link(trailer bool) {
 	if !r.plan.signed {
 		return
 	}
-	l := Link{Trailer: trailer, Signature: r.sig}
-	r.sum.Sum(l.Hash[:0])
+	r.links = append(r.links, Link{Trailer: trailer, Signature: r.sig})
+	r.sum.Sum(r.links[len(r.links)-1].Hash[:0])
 	r.sum.Reset()
-	r.links = append(r.links, l)
 }
 
 // verify asks for all links. In the unsigned form there is none.
