@@ -47,7 +47,8 @@ type Request struct {
 	AccessKeyID     string
 	Sealed          []byte   // the credential's sealed record; nil for a session or an unknown id
 	StringToSign    []byte   // exact bytes
-	Signature       [32]byte // HMAC-SHA256
+	Signature       [32]byte // HMAC-SHA256, of a V4 request
+	ECDSA           []byte   // ASN.1 DER, of a SigV4A request; then Signature is not looked at
 	CanonicalDigest [32]byte // SHA-256 of the canonical request, the last line of StringToSign
 	SessionToken    string   // empty for a long-term credential
 }
@@ -151,8 +152,16 @@ func (c *Client) Witness(ctx context.Context, q Request) (claims *Claims, err er
 		AccessKeyID: q.AccessKeyID, Sealed: q.Sealed, StringToSign: q.StringToSign, Signature: q.Signature[:],
 		Digest: q.CanonicalDigest[:], Token: []byte(q.SessionToken),
 	}
-	err = c.call(ctx, message.OpWitness, &p, func(r *message.Result) error {
-		if q.SessionToken == "" {
+	op := uint64(message.OpWitness)
+	if len(q.ECDSA) > 0 {
+		op, p.Signature = message.OpWitnessV4A, q.ECDSA
+	}
+	return c.witness(ctx, op, &p)
+}
+
+func (c *Client) witness(ctx context.Context, op uint64, p *message.Params) (claims *Claims, err error) {
+	err = c.call(ctx, op, p, func(r *message.Result) error {
+		if len(p.Token) == 0 {
 			return nil
 		}
 		claims = new(Claims)

@@ -112,6 +112,7 @@ type authority struct {
 	tokens      tokenKeys
 	sessions    cache[*session]
 	signing     cache[*secret.Bytes]
+	public      cache[*ecdsa.PublicKey] // of SigV4A
 	revocations revocations
 	deflater    deflater
 }
@@ -137,7 +138,7 @@ func newAuthority(m *Main) (*authority, error) {
 		store: m.Store, memory: m.Memory, now: m.Now, hsm: hsm, hsmLink: m.HSMLink,
 		front: &link.Peer{ID: link.IDOf(spki), Key: front},
 	}
-	a.sessions.limit, a.signing.limit = 512, 4096
+	a.sessions.limit, a.signing.limit, a.public.limit = 512, 4096, 1024
 	for _, k := range []struct {
 		key  **ecdsa.PrivateKey
 		spki *[]byte
@@ -194,6 +195,14 @@ func lookup(op uint64) (operation, bool) {
 		return operation{false, (*authority).witness}, true
 	case message.OpSigningKey:
 		return operation{false, (*authority).signingKey}, true
+	case message.OpWitnessV4A: // slow: an ECDSA verification would hold up the others
+		return operation{true, (*authority).witnessV4A}, true
+	case message.OpPublicKey:
+		return operation{true, (*authority).publicKey}, true
+	case message.OpWitnessChunks:
+		return operation{true, (*authority).witnessChunks}, true
+	case message.OpWitnessPost:
+		return operation{true, (*authority).witnessPost}, true
 	case message.OpIssueSession:
 		return operation{true, (*authority).issueSession}, true
 	case message.OpSealMessage:
