@@ -21,6 +21,7 @@ const (
 	OpRevoke       = 8
 	OpStatus       = 9
 	OpRevocations  = 10
+	OpResolve      = 11 // key mode: OpWitness that also gives the key of the day
 )
 
 // Statuses beyond those of package link.
@@ -54,6 +55,7 @@ type Params struct {
 	Message      []byte // 12
 	Revocation   []byte // 13: encoded Revocation
 	Since        uint64 // 14: epoch
+	Wait         uint64 // 15: ms that an answer without news may be late
 }
 
 // Result is the result of any operation. Empty fields are not sent.
@@ -90,8 +92,10 @@ func (p *Params) Append(b []byte) []byte {
 			n++
 		}
 	}
-	if p.Since > 0 {
-		n++
+	for _, v := range [...]uint64{p.Since, p.Wait} {
+		if v > 0 {
+			n++
+		}
 	}
 	b = link.AppendMap(b, n)
 	b = link.AppendTextField(b, 1, p.AccessKeyID)
@@ -107,7 +111,8 @@ func (p *Params) Append(b []byte) []byte {
 	b = link.AppendTextField(b, 11, p.Service)
 	b = link.AppendBytesField(b, 12, p.Message)
 	b = link.AppendBytesField(b, 13, p.Revocation)
-	return link.AppendUintField(b, 14, p.Since)
+	b = link.AppendUintField(b, 14, p.Since)
+	return link.AppendUintField(b, 15, p.Wait)
 }
 
 // Parse reads parameters. The byte fields point into b.
@@ -146,6 +151,8 @@ func (p *Params) Parse(b []byte) error {
 			p.Revocation = r.Bytes()
 		case 14:
 			p.Since = r.Uint()
+		case 15:
+			p.Wait = r.Uint()
 		default:
 			r.Fail() // a parameter that is not understood must not be ignored
 		}
