@@ -78,7 +78,8 @@ func (v *revocations) size() (epoch, n uint64) {
 
 // revoked says whether a session was ended (message.Revocation.Ends, for all
 // entries at once).
-func (v *revocations) revoked(akid string, c *message.Claims) bool {
+func (v *revocations) revoked(akid string, s *session) bool {
+	c := &s.claims
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if len(v.list) == 0 {
@@ -88,7 +89,9 @@ func (v *revocations) revoked(akid string, c *message.Claims) bool {
 		if v.ended[single{within: within, session: c.SessionID}] || v.ended[single{within: within, akid: akid}] {
 			return true
 		}
-		for _, name := range [...]cut{{byPrincipal, within, c.PrincipalID}, {byCredential, within, c.CredentialID}, {byAccount, within, c.Account}} {
+		for _, name := range [...]cut{
+			{byPrincipal, within, c.PrincipalID}, {byCredential, within, c.CredentialID}, {byAccount, within, c.Account}, {byAccount, within, s.origin},
+		} {
 			if t, ok := v.until[name]; ok && !c.Issued.After(t) {
 				return true
 			}
@@ -263,7 +266,7 @@ func bound(list []message.Revocation) (_ []message.Revocation, merged bool, err 
 			return nil, false, failure(link.StatusDenied) // nothing may be forgotten
 		}
 	}
-	whole := message.Revocation{Account: of, Within: of, Epoch: last.Epoch}
+	whole := message.Revocation{Account: of, Epoch: last.Epoch}
 	kept := list[:0]
 	for i := range list {
 		if owner(&list[i]) != of {

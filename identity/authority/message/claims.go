@@ -79,12 +79,12 @@ type wireRevocation struct {
 type Revocation struct {
 	SessionID    [16]byte
 	AccessKeyID  string // the session of this temporary access key id
-	PrincipalID  string
-	CredentialID string // sessions that were made with this access key
-	Account      string
+	PrincipalID  string // sessions of this role or user
+	CredentialID string // sessions that were made with this access key, in whatever account
+	Account      string // sessions of this account's principals, and those that its access keys made elsewhere
 
-	// Within, if set, is the account that revokes: sessions of others are not
-	// touched. An entry counts against it (see core).
+	// Within, if set, is the account of the session or principal that is named:
+	// no session of another is touched.
 	Within       string
 	IssuedBefore time.Time // zero: the authority's present
 	Epoch        uint64    // given by the authority
@@ -207,9 +207,9 @@ func (w *wireRevocation) plain() (r Revocation, err error) {
 func (r *Revocation) Single() bool { return r.SessionID != [16]byte{} || r.AccessKeyID != "" }
 
 // Ends says whether the revocation ends the session of these claims, whose
-// access key id is akid. A session of the very millisecond of the revocation
-// counts as issued before it.
-func (r *Revocation) Ends(akid string, c *Claims) bool {
+// access key id is akid and which an access key of the account origin has made.
+// A session of the very millisecond of the revocation counts as issued before it.
+func (r *Revocation) Ends(akid, origin string, c *Claims) bool {
 	if r.Within != "" && r.Within != c.Account {
 		return false
 	}
@@ -219,7 +219,7 @@ func (r *Revocation) Ends(akid string, c *Claims) bool {
 	return !c.Issued.After(r.IssuedBefore) &&
 		(r.PrincipalID != "" && r.PrincipalID == c.PrincipalID ||
 			r.CredentialID != "" && r.CredentialID == c.CredentialID ||
-			r.Account != "" && r.Account == c.Account)
+			r.Account != "" && (r.Account == c.Account || r.Account == origin))
 }
 
 // EncodeRevocations returns the encoded list.
