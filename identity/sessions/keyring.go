@@ -27,6 +27,9 @@ const (
 	refusalTTL  = 5 * time.Second
 	maxRefusals = 8192
 	sweepEvery  = 5 * time.Second
+
+	// A key is put into its memory before the oldest makes room for it.
+	spareKeys = 128
 )
 
 // A KeyAuthority is an authority for key mode; *authority.Client is one.
@@ -92,7 +95,7 @@ type Keyring struct {
 	stop   context.CancelFunc
 	worker sync.WaitGroup
 
-	issued, hits, asked, evicted atomic.Uint64
+	issued, hits, asked atomic.Uint64
 
 	mu       sync.Mutex
 	keys     shelf                      // guarded by mu
@@ -125,7 +128,7 @@ func NewKeyring(cfg KeyringConfig) (*Keyring, error) {
 	if cfg.Limit == 0 {
 		cfg.Limit = MaxKeys
 	}
-	arena, err := secret.NewArena(cfg.Limit * 32)
+	arena, err := secret.NewArena((cfg.Limit + spareKeys) * 32)
 	if err != nil {
 		return nil, fmt.Errorf("sessions: memory for signing keys: %w", err)
 	}
@@ -162,8 +165,9 @@ func (k *Keyring) Witness(ctx context.Context, q authority.Request) (*authority.
 		return k.ask(ctx, q)
 	}
 	at := place(&q, &s)
-	if claims, done, err := k.look(at, &q); done {
-		return claims, err
+	claims, found, err := k.look(at, &q)
+	if found {
+		return k.unless(ctx, q, claims, err)
 	}
 	k.mu.Lock()
 	flight, under := k.flights[at]
@@ -187,11 +191,20 @@ func (k *Keyring) Witness(ctx context.Context, q authority.Request) (*authority.
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if claims, done, err := k.look(at, &q); done {
-		return claims, err
+	if claims, found, err = k.look(at, &q); found {
+		return k.unless(ctx, q, claims, err)
 	}
 	// Whoever was first had no luck, and may be a stranger: nobody waits for the next.
 	return k.ask(ctx, q)
+}
+
+// unless leaves a signature to the authority that the kept key did not make, as
+// it does for an id that nobody has: time must not tell which keys are kept.
+func (k *Keyring) unless(ctx context.Context, q authority.Request, claims *authority.Claims, err error) (*authority.Claims, error) {
+	if errors.Is(err, authority.ErrSignature) {
+		return k.ask(ctx, q)
+	}
+	return claims, err
 }
 
 // ask leaves it to the authority.
@@ -216,8 +229,8 @@ func place(q *authority.Request, s *sigv4.StringToSign) [32]byte {
 	return sha256.Sum256(b)
 }
 
-// look answers from what is kept, if it can.
-func (k *Keyring) look(at [32]byte, q *authority.Request) (claims *authority.Claims, done bool, err error) {
+// look answers from what is kept, if there is something.
+func (k *Keyring) look(at [32]byte, q *authority.Request) (claims *authority.Claims, found bool, err error) {
 	now := k.cfg.Clock.Now()
 	k.mu.Lock()
 	e := k.keys.get(at, now)
@@ -239,7 +252,7 @@ func (k *Keyring) look(at [32]byte, q *authority.Request) (claims *authority.Cla
 	})
 	switch {
 	case !match:
-		return nil, false, nil // asks, as for an id that nobody has: time must not tell which keys are kept
+		return nil, true, authority.ErrSignature
 	case e.claims != nil && !now.Before(e.claims.Expires):
 		return nil, true, authority.ErrExpired
 	}
@@ -302,7 +315,7 @@ func (k *Keyring) keep(on *shelf, e *entry, events uint64) {
 		e.wipe()
 		return
 	}
-	k.evicted.Add(uint64(on.put(e)))
+	on.put(e)
 }
 
 // apply takes out what was revoked.
@@ -311,7 +324,7 @@ func (k *Keyring) apply(list []authority.Revocation) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.events++
-	k.evicted.Add(uint64(k.keys.drop(hit)))
+	k.keys.drop(hit)
 }
 
 // matcher says which entries a list of revocations may end. One that is taken
@@ -351,7 +364,7 @@ func (k *Keyring) reset() {
 	defer k.mu.Unlock()
 	k.events++
 	all := func(*entry) bool { return true }
-	k.evicted.Add(uint64(k.keys.drop(all)))
+	k.keys.drop(all)
 	k.refusals.drop(all)
 }
 
@@ -366,7 +379,7 @@ func (k *Keyring) sweep(ctx context.Context) {
 		now := k.cfg.Clock.Now()
 		over := func(e *entry) bool { return !now.Before(e.until) }
 		k.mu.Lock()
-		k.evicted.Add(uint64(k.keys.drop(over)))
+		k.keys.drop(over)
 		k.refusals.drop(over)
 		k.mu.Unlock()
 	}
@@ -388,11 +401,11 @@ type KeyringState struct {
 func (k *Keyring) State() KeyringState {
 	s := KeyringState{
 		Stream: k.watch.State(), Live: k.watch.Live(),
-		Issued: k.issued.Load(), Hits: k.hits.Load(), Asked: k.asked.Load(), Evicted: k.evicted.Load(),
+		Issued: k.issued.Load(), Hits: k.hits.Load(), Asked: k.asked.Load(),
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s.Kept, s.Refusals = k.keys.order.Len(), k.refusals.order.Len()
+	s.Kept, s.Refusals, s.Evicted = k.keys.order.Len(), k.refusals.order.Len(), k.keys.gone
 	return s
 }
 
@@ -402,6 +415,7 @@ type shelf struct {
 	limit int
 	at    map[[32]byte]*list.Element // of *entry
 	order *list.List                 // the one used last in front
+	gone  uint64                     // how many were removed
 }
 
 func newShelf(limit int) shelf {
@@ -423,37 +437,33 @@ func (s *shelf) get(at [32]byte, now time.Time) *entry {
 	return e
 }
 
-// put adds an entry, and returns how many went for it.
-func (s *shelf) put(e *entry) (evicted int) {
+// put adds an entry.
+func (s *shelf) put(e *entry) {
 	if old, ok := s.at[e.at]; ok {
 		s.remove(old)
-		evicted++
 	}
 	for s.order.Len() >= s.limit {
 		s.remove(s.order.Back())
-		evicted++
 	}
 	s.at[e.at] = s.order.PushFront(e)
-	return evicted
 }
 
 func (s *shelf) remove(el *list.Element) {
 	e := s.order.Remove(el).(*entry)
 	delete(s.at, e.at)
+	s.gone++
 	e.wipe()
 }
 
-// drop removes what hit says, and returns how many that were.
-func (s *shelf) drop(hit func(*entry) bool) (n int) {
+// drop removes what hit says.
+func (s *shelf) drop(hit func(*entry) bool) {
 	var next *list.Element
 	for el := s.order.Front(); el != nil; el = next {
 		next = el.Next()
 		if hit(el.Value.(*entry)) {
 			s.remove(el)
-			n++
 		}
 	}
-	return n
 }
 
 func (e *entry) wipe() {
