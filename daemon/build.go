@@ -18,7 +18,6 @@ import (
 	"github.com/leadglass/leadglass/evidence/log"
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/directory"
-	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/service/cloudtrail"
 	"github.com/leadglass/leadglass/service/iam"
@@ -134,7 +133,7 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 	if d.directory, err = directory.Open(ctx, d.store, directory.Config{Clock: clock.System, Authority: d.authority.Client()}); err != nil {
 		return err
 	}
-	if d.sessions, err = sessions.New(d.directory, d.authority.Client(), clock.System); err != nil {
+	if err = d.openSessions(ctx); err != nil {
 		return err
 	}
 	d.keys, err = keys.Open(ctx, d.store, keys.Config{

@@ -41,9 +41,13 @@ type Config struct {
 	Region   string // empty: us-east-1
 	SealKey  string // file of the HSM's software seal; empty: in the data folder
 	Insecure bool   // start the boundaries even where they cannot be locked down (I-10)
-	Version  string
-	Logger   *slog.Logger // nil: silent
-	Binary   string       // of the boundaries; empty: this one
+	// KeyMode names the services (by signing name, or AllServices) whose requests
+	// are checked in key mode rather than witness mode: docs/trust-model.md.
+	KeyMode []string
+	KeyTTL  time.Duration // how long a key may be kept; zero: a minute
+	Version string
+	Logger  *slog.Logger // nil: silent
+	Binary  string       // of the boundaries; empty: this one
 }
 
 func (c *Config) valid() error {
@@ -63,6 +67,14 @@ func (c *Config) valid() error {
 	// It is a part of every ARN, where a colon or a star would mean something.
 	if c.Region == "" || len(c.Region) > 64 || strings.Trim(c.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		errs = append(errs, fmt.Errorf("region %q: use lower-case letters, digits and dashes, as in us-east-1", c.Region))
+	}
+	for _, name := range c.KeyMode {
+		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			errs = append(errs, fmt.Errorf("key mode for %q: use the signing names of services, as in iam,sts, or all", name))
+		}
+	}
+	if c.KeyTTL < 0 || c.KeyTTL > sessions.MaxKeyTTL {
+		errs = append(errs, fmt.Errorf("signing keys may be kept for at most %v, not %v", sessions.MaxKeyTTL, c.KeyTTL))
 	}
 	return errors.Join(errs...)
 }
@@ -89,6 +101,9 @@ type Daemon struct {
 	log       *log.Log
 	directory *directory.Directory
 	sessions  *sessions.Sessions
+	keyring   *sessions.Keyring // in key mode, else nil
+	stream    *authority.Watch  // in witness mode; for health alone
+	instance  string            // names this run in the records of issued keys
 	keys      *keys.Keys
 	gate      *gate.Gate
 	operator  string // the operator's account
@@ -253,6 +268,7 @@ func (d *Daemon) stop(ctx context.Context) error {
 	d.cancel()
 	d.workers.Wait()
 	// From the top down: whoever writes stops before what it writes to.
+	d.closeSessions()
 	if d.directory != nil {
 		note("directory", d.directory.Close(ctx))
 	}

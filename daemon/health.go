@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/leadglass/leadglass/cryptography/boundary"
+	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/service/leadglass"
 )
 
@@ -50,12 +52,15 @@ func (d *Daemon) down() []string {
 		default:
 		}
 	}
+	if s := d.streamState(); s.Age >= authority.Lost {
+		out = append(out, fmt.Sprintf("authority: silent for %v", s.Age.Truncate(time.Second)))
+	}
 	return out
 }
 
 // health is what GetHealth answers.
 func (d *Daemon) health() leadglass.Health {
-	h := leadglass.Health{Status: "ok", Version: d.cfg.Version, Started: d.started, Warnings: d.Warnings()}
+	h := leadglass.Health{Status: "ok", Version: d.cfg.Version, Started: d.started, Warnings: d.Warnings(), Authentication: d.authentication()}
 	down := d.down()
 	if len(down) > 0 {
 		h.Status = "down: " + strings.Join(down, ", ")
@@ -102,6 +107,9 @@ func (d *Daemon) Warnings() []string {
 	if d.cfg.SealKey == "" {
 		out = append(out, fmt.Sprintf("the HSM's state is sealed in software with a key in %s; who copies the whole data folder has both. Keep the key elsewhere with --seal-key.",
 			filepath.Join(d.cfg.DataDir, "hsm", "seal.key")))
+	}
+	if d.keyring != nil {
+		out = append(out, d.keyModeWarning())
 	}
 	for _, b := range []struct {
 		name   string

@@ -25,11 +25,13 @@ var Service = &wire.Service{
 		"ListAccounts",
 		"ReadAuditExport",
 		"RedeemEnrolment",
+		"RevokeSessions",
 	},
 	Patterns: []*wire.Pattern{
 		0: {Model: `^[\w .@+=,-]+$`, Go: `^[\w .@+=,-]+$`},
 		1: {Model: `^[0-9]{12}$`, Go: `^[0-9]{12}$`},
 		2: {Model: `^[0-9a-f-]{36}$`, Go: `^[0-9a-f-]{36}$`},
+		3: {Model: `^\w+$`, Go: `^\w+$`},
 	},
 }
 
@@ -44,6 +46,7 @@ func Operations() []*wire.OpInfo {
 		ListAccounts.OpInfo,
 		ReadAuditExport.OpInfo,
 		RedeemEnrolment.OpInfo,
+		RevokeSessions.OpInfo,
 	}
 }
 
@@ -57,4 +60,5 @@ var (
 	ListAccounts     = wire.NewOp[ListAccountsInput, ListAccountsOutput](&wire.OpInfo{Service: Service, Name: "ListAccounts", Method: "POST", Path: "/", ReadOnly: true})
 	ReadAuditExport  = wire.NewOp[ReadAuditExportInput, ReadAuditExportOutput](&wire.OpInfo{Service: Service, Name: "ReadAuditExport", Method: "POST", Path: "/", ReadOnly: true})
 	RedeemEnrolment  = wire.NewOp[RedeemEnrolmentInput, RedeemEnrolmentOutput](&wire.OpInfo{Service: Service, Name: "RedeemEnrolment", Method: "POST", Path: "/", Unsigned: true})
+	RevokeSessions   = wire.NewOp[RevokeSessionsInput, RevokeSessionsOutput](&wire.OpInfo{Service: Service, Name: "RevokeSessions", Method: "POST", Path: "/"})
 )

@@ -62,11 +62,12 @@ type GetHealthInput struct {
 
 // GetHealthOutput is shape GetHealthResponse.
 type GetHealthOutput struct {
-	Status     string     `aws:"Status"`
-	Version    string     `aws:"Version"`
-	StartTime  time.Time  `aws:"StartTime"`
-	Boundaries []Boundary `aws:"Boundaries"`
-	Warnings   []string   `aws:"Warnings"`
+	Status         string          `aws:"Status"`
+	Version        string          `aws:"Version"`
+	StartTime      time.Time       `aws:"StartTime"`
+	Boundaries     []Boundary      `aws:"Boundaries"`
+	Warnings       []string        `aws:"Warnings"`
+	Authentication *Authentication `aws:"Authentication"`
 }
 
 // ListAccountsInput is shape ListAccountsRequest.
@@ -109,6 +110,21 @@ type RedeemEnrolmentOutput struct {
 	VerifierKeys    []string `aws:"VerifierKeys"`
 }
 
+// RevokeSessionsInput is shape RevokeSessionsRequest.
+type RevokeSessionsInput struct {
+	_            struct{}  `aws:",strict"`
+	AccessKeyId  string    `aws:"AccessKeyId,min=16,max=128,pat=3"`
+	PrincipalArn string    `aws:"PrincipalArn,min=20,max=2048"`
+	AccountId    string    `aws:"AccountId,min=12,max=12,pat=1"`
+	IssuedBefore time.Time `aws:"IssuedBefore"`
+}
+
+// RevokeSessionsOutput is shape RevokeSessionsResponse.
+type RevokeSessionsOutput struct {
+	Epoch        *int64    `aws:"Epoch"`
+	IssuedBefore time.Time `aws:"IssuedBefore"`
+}
+
 // Account is shape Account.
 type Account struct {
 	AccountId    string        `aws:"AccountId,min=12,max=12,pat=1"`
@@ -129,6 +145,15 @@ const (
 
 // Values returns all values in the model's order.
 func (AccountStatus) Values() []string { return []string{"ACTIVE", "OPERATOR"} }
+
+// Authentication is shape Authentication.
+type Authentication struct {
+	KeyModeServices     []string `aws:"KeyModeServices"`
+	RevocationEpoch     *int64   `aws:"RevocationEpoch"`
+	RevocationStreamAge *int64   `aws:"RevocationStreamAge"`
+	SigningKeysIssued   *int64   `aws:"SigningKeysIssued"`
+	SigningKeysKept     *int64   `aws:"SigningKeysKept"`
+}
 
 // Boundary is shape Boundary.
 type Boundary struct {
@@ -183,6 +208,19 @@ func (e *InvalidNextTokenException) Fault() *wire.Fault {
 
 // Error returns code and message.
 func (e *InvalidNextTokenException) Error() string { return e.Fault().Error() }
+
+// InvalidParameterException is an error: code InvalidParameterException, status 400.
+type InvalidParameterException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *InvalidParameterException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "InvalidParameterException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *InvalidParameterException) Error() string { return e.Fault().Error() }
 
 // LimitExceededException is an error: code LimitExceededException, status 400.
 type LimitExceededException struct {

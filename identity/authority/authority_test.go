@@ -4,22 +4,17 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"io"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/leadglass/leadglass/base/id"
-	"github.com/leadglass/leadglass/cryptography/boundary"
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
-	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/secret"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/authority/authoritytest"
-	"github.com/leadglass/leadglass/identity/authority/core"
-	"github.com/leadglass/leadglass/identity/authority/message"
 )
 
 // TestMain makes the test binary its own child, as the real binary is.
@@ -34,65 +29,12 @@ func startHSM(t testing.TB, dir string) *hsm.Process {
 // real one.
 func inProcess(t testing.TB, dir string, now func() time.Time) *authority.Client {
 	t.Helper()
-	return serveInProcess(t, startHSM(t, dir+"/hsm"), dir, now)
+	return authoritytest.InProcess(t, dir, authoritytest.Options{Now: now})
 }
 
 func serveInProcess(t testing.TB, h *hsm.Process, dir string, now func() time.Time) *authority.Client {
 	t.Helper()
-	state, err := boundary.OpenDir(dir + "/authority")
-	if err != nil {
-		t.Fatal(err)
-	}
-	memory, err := secret.NewArena(1 << 20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, spki, err := link.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, theirs, err := boundary.SocketPair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, ended := make(chan []byte, 1), make(chan error, 1)
-	m := core.Main{
-		Store: state, Memory: memory, Now: now, Setup: message.Setup(spki, h.Identity()),
-		FrontLink: theirs, HSMLink: io.ReadWriteCloser(h.AuthorityLink()),
-		Ready: func(k []byte) error { keys <- k; return nil },
-	}
-	go func() { ended <- m.Run() }()
-	host, identity, err := message.SplitSetup(<-keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.PlaceHost(t.Context(), host, "authority"); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	server, err := link.ParsePublic(identity)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := link.Dial(t.Context(), ours, link.ClientConfig{Host: key, Server: server, Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := message.Params{}
-	if err := l.Call(t.Context(), message.OpOpen, nil, p.Append, nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = l.Close()
-		if err := <-ended; err != nil {
-			t.Errorf("the core ended with %v", err)
-		}
-		_ = theirs.Close()
-		_ = state.Close()
-	})
-	return authority.NewClient(l)
+	return authoritytest.InProcess(t, dir, authoritytest.Options{Now: now, HSM: h})
 }
 
 // both runs one test against the two forms.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
@@ -64,6 +66,9 @@ type SigningKey struct {
 // pipelined over one connection.
 type Client struct {
 	link *link.Client
+
+	mu      sync.Mutex
+	watches []*Watch // guarded by mu; told at once what this client revokes
 }
 
 // NewClient returns a client over an established link.
@@ -148,10 +153,7 @@ func (c *Client) NewSecret(ctx context.Context, account, akid string) (sealed []
 // more than that id, key and signature do not belong together: an unknown id
 // (no Sealed, no SessionToken) fails so after the same work.
 func (c *Client) Witness(ctx context.Context, q Request) (claims *Claims, err error) {
-	p := message.Params{
-		AccessKeyID: q.AccessKeyID, Sealed: q.Sealed, StringToSign: q.StringToSign, Signature: q.Signature[:],
-		Digest: q.CanonicalDigest[:], Token: []byte(q.SessionToken),
-	}
+	p := q.params()
 	op := uint64(message.OpWitness)
 	if len(q.ECDSA) > 0 {
 		op, p.Signature = message.OpWitnessV4A, q.ECDSA
@@ -178,18 +180,7 @@ func (c *Client) witness(ctx context.Context, op uint64, p *message.Params) (cla
 // writes. Exactly one of sealed and token is given.
 func (c *Client) SigningKey(ctx context.Context, akid string, sealed []byte, token, date, region, service string) (k SigningKey, err error) {
 	p := message.Params{AccessKeyID: akid, Sealed: sealed, Token: []byte(token), Date: date, Region: region, Service: service}
-	err = c.call(ctx, message.OpSigningKey, &p, func(r *message.Result) error {
-		if token != "" {
-			k.Claims = new(Claims)
-			if err := k.Claims.Decode(r.Claims); err != nil {
-				return err
-			}
-		}
-		k.NotAfter = time.UnixMilli(int64(r.NotAfter)).UTC()
-		var err error
-		k.Key, err = keep(r.Key)
-		return err
-	})
+	err = c.call(ctx, message.OpSigningKey, &p, func(r *message.Result) error { return k.take(r, token != "") })
 	if err != nil {
 		return SigningKey{}, err
 	}
@@ -234,8 +225,43 @@ func (c *Client) OpenMessage(ctx context.Context, account, sealed string) (plain
 	return plain, err
 }
 
-// Revoke ends sessions. When it returns, the revocation is durable and no
-// later Witness accepts what it names.
+// Resolve is Witness for a host that may check later requests of the same day,
+// region and service itself (key mode, sigv4 section 9): when the signature is
+// right it also hands out the key that made it. Otherwise it answers as Witness
+// does, and hands out nothing; for a day that is not today, within the skew of
+// requests, it answers ErrDenied, and Witness has to be asked. Each issue is an
+// event for the audit log, which the caller writes.
+func (c *Client) Resolve(ctx context.Context, q Request) (k SigningKey, err error) {
+	p := q.params()
+	err = c.call(ctx, message.OpResolve, &p, func(r *message.Result) error { return k.take(r, q.SessionToken != "") })
+	if err != nil {
+		return SigningKey{}, err
+	}
+	return k, nil
+}
+
+// take reads an answer that holds a key.
+func (k *SigningKey) take(r *message.Result, session bool) (err error) {
+	if session {
+		k.Claims = new(Claims)
+		if err := k.Claims.Decode(r.Claims); err != nil {
+			return err
+		}
+	}
+	k.NotAfter = time.UnixMilli(int64(r.NotAfter)).UTC()
+	k.Key, err = keep(r.Key)
+	return err
+}
+
+func (q *Request) params() message.Params {
+	return message.Params{
+		AccessKeyID: q.AccessKeyID, Sealed: q.Sealed, StringToSign: q.StringToSign, Signature: q.Signature[:],
+		Digest: q.CanonicalDigest[:], Token: []byte(q.SessionToken),
+	}
+}
+
+// Revoke ends sessions. When it returns, the revocation is durable, no later
+// Witness accepts what it names, and every Watch of this client has applied it.
 func (c *Client) Revoke(ctx context.Context, r Revocation) (epoch uint64, err error) {
 	encoded, err := message.EncodeRevocations([]Revocation{r})
 	if err != nil {
@@ -245,13 +271,40 @@ func (c *Client) Revoke(ctx context.Context, r Revocation) (epoch uint64, err er
 		epoch = r.Epoch
 		return nil
 	})
-	return epoch, err
+	if err != nil {
+		// Nobody knows whether it came to be: what is cached is given up, which costs a question at the most.
+		c.tell(r)
+		return 0, err
+	}
+	r.Epoch = epoch
+	c.tell(r)
+	return epoch, nil
 }
+
+func (c *Client) tell(r Revocation) {
+	if r.IssuedBefore.IsZero() || r.Single() {
+		// The authority's present, which this side cannot know: what is cached of it has been issued by now.
+		r.IssuedBefore = forever
+	}
+	c.mu.Lock()
+	watches := slices.Clone(c.watches)
+	c.mu.Unlock()
+	for _, w := range watches {
+		w.take(r)
+	}
+}
+
+// forever is after every session.
+var forever = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Revocations lists the revocations in force with an epoch above since, in
 // order, as far as one answer holds, and the newest epoch of all.
 func (c *Client) Revocations(ctx context.Context, since uint64) (list []Revocation, epoch uint64, err error) {
-	err = c.call(ctx, message.OpRevocations, &message.Params{Since: since}, func(r *message.Result) error {
+	return c.revocations(ctx, &message.Params{Since: since})
+}
+
+func (c *Client) revocations(ctx context.Context, p *message.Params) (list []Revocation, epoch uint64, err error) {
+	err = c.call(ctx, message.OpRevocations, p, func(r *message.Result) error {
 		epoch = r.Epoch
 		var err error
 		list, err = message.DecodeRevocations(r.Revocations)

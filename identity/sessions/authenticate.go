@@ -16,9 +16,9 @@ import (
 	"github.com/leadglass/leadglass/identity/sigv4"
 )
 
-// Authenticate finds out who signed a request: step 5 and 6 of sigv4 section 7
-// in witness mode. Scope and time are already checked. Refusals are
-// *sigv4.Error of the kinds UnknownKey, BadToken, ExpiredToken and BadSignature;
+// Authenticate finds out who signed a request: step 5 and 6 of sigv4 section
+// 7, in witness mode or, for the services of WithKeys, in key mode. Scope and
+// time are already checked. Refusals are *sigv4.Error of the kinds UnknownKey, BadToken, ExpiredToken and BadSignature;
 // ErrUnavailable is none.
 //
 // An unknown access key id takes the same way as a known one, to the authority
@@ -35,7 +35,7 @@ func (s *Sessions) Authenticate(ctx context.Context, p *sigv4.Parsed, stringToSi
 			cred, q.Sealed = c, c.Sealed
 		}
 	}
-	claims, err := s.authority.Witness(ctx, q)
+	claims, err := s.witness(ctx, p.Service, q)
 	if err != nil && !isRefusal(err) {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -58,6 +58,14 @@ func (s *Sessions) Authenticate(ctx context.Context, p *sigv4.Parsed, stringToSi
 		return nil, sigv4.Refuse(sigv4.BadToken)
 	}
 	return s.session(claims, p)
+}
+
+// witness asks whoever checks signatures for a service.
+func (s *Sessions) witness(ctx context.Context, service string, q authority.Request) (*authority.Claims, error) {
+	if s.keys != nil && (s.keyed[service] || s.keyed[AllServices]) {
+		return s.keys.Witness(ctx, q)
+	}
+	return s.authority.Witness(ctx, q)
 }
 
 // isRefusal tells an answer of the authority from its absence.

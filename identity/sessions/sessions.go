@@ -60,7 +60,13 @@ type Sessions struct {
 	// unnoticed, and making a Caller anew costs microseconds.
 	callers atomic.Pointer[sync.Map] // of *cached
 	size    atomic.Int64             // about how many there are
+
+	keys  *Keyring        // set by WithKeys, or nil
+	keyed map[string]bool // services in key mode
 }
+
+// AllServices stands for every service in WithKeys.
+const AllServices = "*"
 
 const maxCallers = 100_000
 
@@ -76,6 +82,16 @@ func New(d *directory.Directory, a Authority, c clock.Clock) (*Sessions, error) 
 	s := &Sessions{directory: d, authority: a, clock: c, nobody: nobody}
 	s.callers.Store(new(sync.Map))
 	return s, nil
+}
+
+// WithKeys has the requests to some services, by their signing names or
+// AllServices, checked in key mode by k. It is called before the first request.
+func (s *Sessions) WithKeys(k *Keyring, services ...string) *Sessions {
+	s.keys, s.keyed = k, make(map[string]bool, len(services))
+	for _, name := range services {
+		s.keyed[name] = true
+	}
+	return s
 }
 
 // A Caller is who sent a request, as of now. It is immutable and shared.

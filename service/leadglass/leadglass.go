@@ -4,7 +4,8 @@
 //
 // Start with Operations. CreateAccount, ListAccounts and GetHealth belong to
 // the operator and return no customer data; RedeemEnrolment carries a one-time
-// code instead of a signature; the rest is any account's view of its own log.
+// code instead of a signature; the rest is any account's view of its own log,
+// and RevokeSessions, which ends sessions of the account.
 //
 // Not done here: reading events as CloudTrail does (service/cloudtrail), and
 // verifying an export, which needs no server (verify/audit).
@@ -33,6 +34,16 @@ type Health struct {
 	Started         time.Time
 	Boundaries      []Boundary
 	Warnings        []string
+	Authentication  Authentication
+}
+
+// Authentication is how requests are authenticated (sigv4 section 9).
+type Authentication struct {
+	KeyMode   []string      // services in key mode; none: witness mode for all
+	Epoch     uint64        // of the revocations that are in force here
+	StreamAge time.Duration // since the authority was heard of last
+	Issued    uint64        // signing keys handed out since the start
+	Kept      int           // signing keys held now
 }
 
 // A Boundary is one of the locked-down children.
@@ -68,6 +79,7 @@ func (s *Service) Operations() []operation.Operation {
 		operation.New(api.ExportAuditLog, s.exportAuditLog, operation.On(ownAccount[api.ExportAuditLogInput]("ExportAuditLog", "audit-log"))),
 		operation.New(api.ReadAuditExport, s.readAuditExport, operation.On(ownAccount[api.ReadAuditExportInput]("ReadAuditExport", "audit-log"))),
 		operation.New(api.GetAuditKeys, s.getAuditKeys, operation.On(ownAccount[api.GetAuditKeysInput]("GetAuditKeys", "audit-log"))),
+		operation.New(api.RevokeSessions, s.revokeSessions, operation.On(s.aimOfRevocation)),
 	}
 }
 
@@ -145,7 +157,11 @@ func (s *Service) listAccounts(_ context.Context, in *api.ListAccountsInput) (*a
 
 func (s *Service) getHealth(context.Context, *api.GetHealthInput) (*api.GetHealthOutput, error) {
 	h := s.Health()
-	out := &api.GetHealthOutput{Status: h.Status, Version: h.Version, StartTime: h.Started, Warnings: h.Warnings}
+	out := &api.GetHealthOutput{Status: h.Status, Version: h.Version, StartTime: h.Started, Warnings: h.Warnings, Authentication: &api.Authentication{
+		KeyModeServices: h.Authentication.KeyMode, RevocationEpoch: new(int64(h.Authentication.Epoch)),
+		RevocationStreamAge: new(h.Authentication.StreamAge.Milliseconds()),
+		SigningKeysIssued:   new(int64(h.Authentication.Issued)), SigningKeysKept: new(int64(h.Authentication.Kept)),
+	}}
 	for _, b := range h.Boundaries {
 		out.Boundaries = append(out.Boundaries, api.Boundary{
 			Name: b.Name, Running: new(b.Running), LockedDown: new(b.LockedDown), Measures: b.Measures, Missing: b.Missing,

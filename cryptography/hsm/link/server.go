@@ -54,12 +54,27 @@ type Handler interface {
 	Slow(op uint64) bool
 }
 
+// A Waiter is a Handler some of whose operations are answered when something
+// has happened rather than at once: a poll. They neither stand in the way of
+// other operations nor take the place of slow ones.
+type Waiter interface {
+	Handler
+	// Waits says that an operation is one of them.
+	Waits(op uint64) bool
+	// Wait returns when the operation is to be answered, at the latest when
+	// ended is closed, which says that the connection is gone. Then Handle is
+	// called. Wait runs in a goroutine of its own and may be called for several
+	// requests at once.
+	Wait(r *Request, ended <-chan struct{})
+}
+
 const (
 	// MaxResult is how long a result may be.
 	MaxResult = MaxBody - 8
 
 	maxSessions = 4  // per connection; the oldest is forgotten
 	maxSlow     = 32 // slow operations at once per connection
+	maxWaiting  = 64 // waiting operations at once per connection; one more is answered StatusBusy
 	frameRoom   = 4 + MaxFrame
 )
 
@@ -69,6 +84,10 @@ type server struct {
 	conn io.ReadWriter
 	slow chan struct{}
 	busy sync.WaitGroup
+
+	waiter  Waiter        // the handler, if it is one
+	waiting chan struct{} // room for waiting operations
+	ended   chan struct{} // closed when no more requests are read
 
 	results sync.Pool // of *[MaxResult]byte, for slow operations; wiped
 
@@ -83,8 +102,13 @@ type server struct {
 // Serve answers one host until the connection ends, which is no error. It
 // returns after the last operation that it started.
 func Serve(conn io.ReadWriter, cfg *ServerConfig) error {
-	s := &server{cfg: cfg, conn: conn, slow: make(chan struct{}, maxSlow), out: make([]byte, 0, 2*frameRoom)}
+	s := &server{
+		cfg: cfg, conn: conn, slow: make(chan struct{}, maxSlow), out: make([]byte, 0, 2*frameRoom),
+		waiting: make(chan struct{}, maxWaiting), ended: make(chan struct{}),
+	}
+	s.waiter, _ = cfg.Handler.(Waiter)
 	defer s.busy.Wait()
+	defer close(s.ended)
 	in := newFrameReader(conn)
 	for {
 		frame, err := in.next()
@@ -194,6 +218,21 @@ func (s *server) request(frame []byte) error {
 		secret.Wipe(body)
 		return s.answer(sess, counter, func(b []byte) ([]byte, uint64) { return b, StatusBadRequest })
 	}
+	if s.waiter != nil && s.waiter.Waits(r.Op) {
+		select {
+		case s.waiting <- struct{}{}:
+			own := slices.Clone(body)
+			secret.Wipe(body)
+			s.busy.Go(func() {
+				defer func() { <-s.waiting }()
+				s.answerLater(sess, counter, own)
+			})
+			return nil
+		default:
+			secret.Wipe(body)
+			return s.answer(sess, counter, func(b []byte) ([]byte, uint64) { return b, StatusBusy })
+		}
+	}
 	if s.cfg.Handler.Slow(r.Op) {
 		select {
 		case s.slow <- struct{}{}:
@@ -210,6 +249,17 @@ func (s *server) request(frame []byte) error {
 	err = s.answer(sess, counter, func(b []byte) ([]byte, uint64) { return s.cfg.Handler.Handle(&r, b) })
 	secret.Wipe(body)
 	return err
+}
+
+// answerLater waits for what a request waits for. The room of its answer is
+// taken only then: many may wait.
+func (s *server) answerLater(sess *session, counter uint64, body []byte) {
+	r := Request{Host: sess.host}
+	if err := r.parse(body); err != nil {
+		return // cannot happen: the same bytes parsed before
+	}
+	s.waiter.Wait(&r, s.ended)
+	s.answerSlow(sess, counter, body)
 }
 
 func (s *server) answerSlow(sess *session, counter uint64, body []byte) {

@@ -106,6 +106,7 @@ type authority struct {
 	hsmLink                io.ReadWriteCloser
 
 	operations atomic.Uint64
+	issued     atomic.Uint64        // keys of the day
 	open       sync.Mutex           // held while the root key is fetched
 	root       atomic.Pointer[root] // nil until opened
 
@@ -213,6 +214,8 @@ func lookup(op uint64) (operation, bool) {
 		return operation{true, (*authority).revoke}, true
 	case message.OpRevocations:
 		return operation{false, (*authority).listRevocations}, true
+	case message.OpResolve:
+		return operation{false, (*authority).resolveKey}, true
 	case message.OpStatus:
 		return operation{false, (*authority).status}, true
 	}
@@ -266,7 +269,7 @@ func (a *authority) Handle(q *link.Request, dst []byte) (out []byte, code uint64
 func (a *authority) status(_ *message.Params, r *result) error {
 	s := message.Status{
 		Memory: a.memory.Kind(), Open: a.root.Load() != nil, Operations: a.operations.Load(),
-		CachedKeys: a.signing.len(), TokenKeys: a.tokens.len(),
+		CachedKeys: a.signing.len(), TokenKeys: a.tokens.len(), KeysIssued: a.issued.Load(),
 	}
 	s.Epoch, s.Revocations = a.revocations.size()
 	var err error

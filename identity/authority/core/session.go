@@ -44,6 +44,7 @@ const (
 type session struct {
 	key     keyID
 	claims  message.Claims
+	origin  string // account of the access key at the start of the chain, or ""
 	encoded []byte // the claims as the host gets them
 }
 
@@ -65,7 +66,7 @@ func (a *authority) session(akid string, token []byte) (s *session, tag [32]byte
 	if !a.now().Before(s.claims.Expires) {
 		return nil, tag, failure(message.StatusExpired)
 	}
-	if a.revocations.revoked(&s.claims) {
+	if a.revocations.revoked(akid, s) {
 		return nil, tag, failure(message.StatusRevoked)
 	}
 	return s, tag, nil
@@ -80,6 +81,8 @@ func (a *authority) openToken(akid string, token []byte) (*session, error) {
 	if s.encoded, err = inflate(plain); err != nil || s.claims.Decode(s.encoded) != nil {
 		return nil, failure(message.StatusToken)
 	}
+	s.origin, _ = id.AccessKeyAccount(s.claims.CredentialID) // a federated session has none
+	a.revocations.seen(s.claims.Issued)
 	return s, nil
 }
 
@@ -134,7 +137,7 @@ func (a *authority) issueSession(p *message.Params, r *result) error {
 		return failure(link.StatusBadRequest)
 	}
 	rand.Read(claims.SessionID[:])
-	claims.Issued = now
+	claims.Issued = a.revocations.issue(now)
 	akid, err := id.AccessKey("ASIA", claims.Account)
 	if err != nil {
 		return failure(link.StatusBadRequest)

@@ -227,29 +227,75 @@ func (a *authority) keepKey(at [32]byte, key *[32]byte) {
 	a.signing.put(at, kept)
 }
 
-// signingKey is key mode: it hands out kSigning of a day that is today, within
-// the skew that requests may have.
+// signingKey hands out kSigning of a day that is today, within the skew that
+// requests may have.
 func (a *authority) signingKey(p *message.Params, r *result) error {
 	s := scope{p.Date, p.Region, p.Service}
-	day, err := time.Parse("20060102", p.Date)
-	if err != nil || !s.valid() {
-		return failure(link.StatusBadRequest)
-	}
-	now := a.now()
-	until := day.Add(24*time.Hour + maxSkew)
-	if now.Before(day.Add(-maxSkew)) || !now.Before(until) {
-		return failure(link.StatusDenied)
+	until, err := a.today(s)
+	if err != nil {
+		return err
 	}
 	c, known, err := a.resolve(p)
 	if err != nil {
 		return err
 	}
+	if err := a.derive(&r.key, &c, s); err != nil { // for an unknown id as well: it must cost the same
+		return err
+	}
 	if !known {
 		return failure(message.StatusSignature)
 	}
-	if err := a.derive(&r.key, &c, s); err != nil {
+	a.handOut(&c, until, r)
+	return nil
+}
+
+// resolveKey is key mode as the front uses it (sigv4 section 9, rule 3): a
+// witness who also hands out the key by which the next requests of that day can
+// be checked. It goes only to a host that holds a request of the customer's
+// which this very key has signed; whoever guesses gets what a witness says.
+func (a *authority) resolveKey(p *message.Params, r *result) error {
+	s, _, ok := parseToSign(p.StringToSign)
+	if !ok {
+		return failure(link.StatusBadRequest)
+	}
+	until, err := a.today(s)
+	if err != nil {
 		return err
 	}
+	if err := a.witness(p, r); err != nil {
+		return err
+	}
+	c, _, err := a.resolve(p)
+	if err != nil {
+		return err
+	}
+	// witness has just put the key into the cache, if there was room.
+	if !a.cachedKey(cacheKey(&c, s), &r.key) {
+		if err := a.derive(&r.key, &c, s); err != nil {
+			return err
+		}
+	}
+	a.handOut(&c, until, r)
+	return nil
+}
+
+// today says until when the key of a scope is of use, and refuses a day that
+// no request may be signed for.
+func (a *authority) today(s scope) (until time.Time, err error) {
+	day, err := time.Parse("20060102", s.date)
+	if err != nil || !s.valid() {
+		return until, failure(link.StatusBadRequest)
+	}
+	now := a.now()
+	until = day.Add(24*time.Hour + maxSkew)
+	if now.Before(day.Add(-maxSkew)) || !now.Before(until) {
+		return until, failure(link.StatusDenied)
+	}
+	return until, nil
+}
+
+// handOut puts r.key into the answer.
+func (a *authority) handOut(c *credential, until time.Time, r *result) {
 	if c.sess != nil {
 		r.Claims = c.sess.encoded
 		if c.sess.claims.Expires.Before(until) {
@@ -257,7 +303,7 @@ func (a *authority) signingKey(p *message.Params, r *result) error {
 		}
 	}
 	r.Key, r.NotAfter = r.key[:], uint64(until.UnixMilli())
-	return nil
+	a.issued.Add(1)
 }
 
 const maxSkew = 15 * time.Minute

@@ -69,16 +69,23 @@ type wireRevocation struct {
 	Account      string `cbor:"4,keyasint,omitempty"`
 	IssuedBefore int64  `cbor:"5,keyasint,omitempty"`
 	Epoch        uint64 `cbor:"6,keyasint,omitempty"`
+	AccessKeyID  string `cbor:"7,keyasint,omitempty"`
+	Within       string `cbor:"8,keyasint,omitempty"`
 }
 
 // A Revocation ends sessions before they expire (sts-and-fas section 4).
-// Exactly one of the first four fields is set. All but a session's own are cut
-// at an instant: what was issued later is not touched.
+// Exactly one of the first five fields is set. All but the two that name one
+// session are cut at an instant: what was issued later is not touched.
 type Revocation struct {
 	SessionID    [16]byte
-	PrincipalID  string
-	CredentialID string // sessions that were made with this access key
-	Account      string
+	AccessKeyID  string // the session of this temporary access key id
+	PrincipalID  string // sessions of this role or user
+	CredentialID string // sessions that were made with this access key, in whatever account
+	Account      string // sessions of this account's principals, and those that its access keys made elsewhere
+
+	// Within, if set, is the account of the session or principal that is named:
+	// no session of another is touched.
+	Within       string
 	IssuedBefore time.Time // zero: the authority's present
 	Epoch        uint64    // given by the authority
 }
@@ -92,6 +99,7 @@ type Status struct {
 	Operations  uint64 `cbor:"5,keyasint"` // answered since start
 	CachedKeys  uint64 `cbor:"6,keyasint"`
 	TokenKeys   uint64 `cbor:"7,keyasint"`
+	KeysIssued  uint64 `cbor:"8,keyasint"` // by key mode, since start
 }
 
 var errMessage = errors.New("message: malformed")
@@ -170,7 +178,7 @@ func instant(ms int64) time.Time {
 func (r *Revocation) wire() wireRevocation {
 	w := wireRevocation{
 		PrincipalID: r.PrincipalID, CredentialID: r.CredentialID, Account: r.Account,
-		IssuedBefore: ms(r.IssuedBefore), Epoch: r.Epoch,
+		IssuedBefore: ms(r.IssuedBefore), Epoch: r.Epoch, AccessKeyID: r.AccessKeyID, Within: r.Within,
 	}
 	if r.SessionID != [16]byte{} {
 		w.SessionID = r.SessionID[:]
@@ -180,7 +188,7 @@ func (r *Revocation) wire() wireRevocation {
 
 func (w *wireRevocation) plain() (r Revocation, err error) {
 	set := 0
-	for _, present := range []bool{len(w.SessionID) > 0, w.PrincipalID != "", w.CredentialID != "", w.Account != ""} {
+	for _, present := range []bool{len(w.SessionID) > 0, w.AccessKeyID != "", w.PrincipalID != "", w.CredentialID != "", w.Account != ""} {
 		if present {
 			set++
 		}
@@ -188,9 +196,30 @@ func (w *wireRevocation) plain() (r Revocation, err error) {
 	if set != 1 || len(w.SessionID) > 0 && copy(r.SessionID[:], w.SessionID) != len(r.SessionID) {
 		return r, fmt.Errorf("%w: revocation", errMessage)
 	}
-	r.PrincipalID, r.CredentialID, r.Account = w.PrincipalID, w.CredentialID, w.Account
+	r.AccessKeyID, r.PrincipalID, r.CredentialID, r.Account = w.AccessKeyID, w.PrincipalID, w.CredentialID, w.Account
+	r.Within = w.Within
 	r.IssuedBefore, r.Epoch = instant(w.IssuedBefore), w.Epoch
 	return r, nil
+}
+
+// Single says that the revocation is of one session rather than of all that
+// were issued until an instant.
+func (r *Revocation) Single() bool { return r.SessionID != [16]byte{} || r.AccessKeyID != "" }
+
+// Ends says whether the revocation ends the session of these claims, whose
+// access key id is akid and which an access key of the account origin has made.
+// A session of the very millisecond of the revocation counts as issued before it.
+func (r *Revocation) Ends(akid, origin string, c *Claims) bool {
+	if r.Within != "" && r.Within != c.Account {
+		return false
+	}
+	if r.Single() {
+		return r.SessionID != [16]byte{} && r.SessionID == c.SessionID || r.AccessKeyID != "" && r.AccessKeyID == akid
+	}
+	return !c.Issued.After(r.IssuedBefore) &&
+		(r.PrincipalID != "" && r.PrincipalID == c.PrincipalID ||
+			r.CredentialID != "" && r.CredentialID == c.CredentialID ||
+			r.Account != "" && (r.Account == c.Account || r.Account == origin))
 }
 
 // EncodeRevocations returns the encoded list.

@@ -21,6 +21,7 @@ const (
 	OpRevoke       = 8
 	OpStatus       = 9
 	OpRevocations  = 10
+	OpResolve      = 11 // key mode: OpWitness that also gives the key of the day
 
 	OpWitnessV4A    = 20
 	OpPublicKey     = 21
@@ -59,6 +60,7 @@ type Params struct {
 	Message      []byte // 12
 	Revocation   []byte // 13: encoded Revocation
 	Since        uint64 // 14: epoch
+	Wait         uint64 // 15: ms that an answer without news may be late
 	Algorithm    string // 20: of chunks and of a form upload
 	Links        []byte // 21: encoded []Link
 	Previous     []byte // 22: the signature before the first link
@@ -99,8 +101,10 @@ func (p *Params) Append(b []byte) []byte {
 			n++
 		}
 	}
-	if p.Since > 0 {
-		n++
+	for _, v := range [...]uint64{p.Since, p.Wait} {
+		if v > 0 {
+			n++
+		}
 	}
 	b = link.AppendMap(b, n)
 	b = link.AppendTextField(b, 1, p.AccessKeyID)
@@ -117,6 +121,7 @@ func (p *Params) Append(b []byte) []byte {
 	b = link.AppendBytesField(b, 12, p.Message)
 	b = link.AppendBytesField(b, 13, p.Revocation)
 	b = link.AppendUintField(b, 14, p.Since)
+	b = link.AppendUintField(b, 15, p.Wait)
 	b = link.AppendTextField(b, 20, p.Algorithm)
 	b = link.AppendBytesField(b, 21, p.Links)
 	b = link.AppendBytesField(b, 22, p.Previous)
@@ -159,6 +164,8 @@ func (p *Params) Parse(b []byte) error {
 			p.Revocation = r.Bytes()
 		case 14:
 			p.Since = r.Uint()
+		case 15:
+			p.Wait = r.Uint()
 		case 20:
 			p.Algorithm = r.Text()
 		case 21:
