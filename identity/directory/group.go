@@ -100,11 +100,12 @@ func (d *Directory) AddUserToGroup(ctx context.Context, account, group, user str
 }
 
 // RemoveUserFromGroup ends a membership, and what came from it when it returns.
+// As with AWS, that there was none is no error.
 func (d *Directory) RemoveUserFromGroup(ctx context.Context, account, group, user string) error {
 	return d.join(ctx, account, group, user, func(ids []string, id string) ([]string, int, error) {
 		i := slices.Index(ids, id)
 		if i < 0 {
-			return nil, 0, refuse(NoSuchEntity, "The user with name %s is not in the group %s.", user, group)
+			return ids, 0, nil
 		}
 		return slices.Delete(slices.Clone(ids), i, i+1), -1, nil
 	})
