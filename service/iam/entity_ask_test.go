@@ -16,7 +16,8 @@ var tierTwoEntities = strings.Fields(`
 	CreateInstanceProfile GetInstanceProfile ListInstanceProfiles ListInstanceProfilesForRole DeleteInstanceProfile
 	AddRoleToInstanceProfile RemoveRoleFromInstanceProfile TagInstanceProfile UntagInstanceProfile ListInstanceProfileTags
 	CreateServiceLinkedRole DeleteServiceLinkedRole GetServiceLinkedRoleDeletionStatus
-	CreateAccountAlias DeleteAccountAlias ListAccountAliases GetAccountSummary GetAccountAuthorizationDetails ListEntitiesForPolicy`)
+	CreateAccountAlias DeleteAccountAlias ListAccountAliases GetAccountSummary GetAccountAuthorizationDetails ListEntitiesForPolicy
+	ListSSHPublicKeys ListSigningCertificates ListServiceSpecificCredentials`)
 
 // entityAskCases are askCases about what is tier two. They follow askCases: the
 // user Ada and the role Worker are there.
@@ -91,6 +92,9 @@ func entityAskCases(p *plane, edge, policy string) map[string]struct {
 		"GetServiceLinkedRoleDeletionStatus": {&api.GetServiceLinkedRoleDeletionStatusInput{DeletionTaskId: "task/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling/1"}, []asked{
 			{"GetServiceLinkedRoleDeletionStatus", linked, keys{}}}},
 
+		"ListSSHPublicKeys":              {&api.ListSSHPublicKeysInput{UserName: "ada"}, []asked{{"ListSSHPublicKeys", ada, has}}},
+		"ListSigningCertificates":        {&api.ListSigningCertificatesInput{UserName: "ada"}, []asked{{"ListSigningCertificates", ada, has}}},
+		"ListServiceSpecificCredentials": {&api.ListServiceSpecificCredentialsInput{UserName: "ada"}, []asked{{"ListServiceSpecificCredentials", ada, has}}},
 		"CreateAccountAlias":             whole("CreateAccountAlias", &api.CreateAccountAliasInput{AccountAlias: "clinic"}),
 		"DeleteAccountAlias":             whole("DeleteAccountAlias", &api.DeleteAccountAliasInput{AccountAlias: "clinic"}),
 		"ListAccountAliases":             whole("ListAccountAliases", &api.ListAccountAliasesInput{}),

@@ -88,6 +88,7 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.instanceProfiles()...)
 	all = append(all, s.serviceLinkedRoles()...)
 	all = append(all, s.accountWide()...)
+	all = append(all, s.absent()...)
 	return all
 }
 
