@@ -113,33 +113,25 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Directory, error) {
 	}
 	d.parsed.docs = make(map[parsedText]*policy.Document)
 	d.dirty.uses = make(map[string]*realm)
-	load := func(e kv.Entry) error {
-		// Both tables name the account second: A "account" ACCOUNT, I ACCOUNT.
+	err = d.scan(ctx, kv.Table('A'), func(e kv.Entry) error {
 		first, rest, err := kv.ReadText(e.Key[1:])
 		if err != nil {
 			return corrupt(e.Key, err)
 		}
-		account := first
-		if e.Key[0] == 'A' {
-			if first != "account" {
-				return nil
-			}
-			if account, _, err = kv.ReadText(rest); err != nil {
-				return corrupt(e.Key, err)
-			}
+		if first != "account" {
+			return nil
 		}
-		r := d.realms[account]
-		if r == nil {
-			r = newRealm(account)
-			r.loading = true
-			d.realms[account] = r
+		account, _, err := kv.ReadText(rest)
+		if err != nil {
+			return corrupt(e.Key, err)
 		}
-		return d.apply(r, e.Key, e.Value, e.Mod)
+		return d.apply(d.realmToLoad(account), e.Key, e.Value, e.Mod)
+	})
+	if err != nil {
+		return nil, err
 	}
-	for _, table := range []byte{'A', 'I'} {
-		if err := d.scan(ctx, kv.Table(table), load); err != nil {
-			return nil, err
-		}
+	if err := d.load(ctx); err != nil {
+		return nil, err
 	}
 	for _, r := range d.realms {
 		r.mu.Lock()

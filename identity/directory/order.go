@@ -1,8 +1,11 @@
 package directory
 
 import (
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/leadglass/leadglass/state/kv"
 )
 
 // A listed is an entity in its place among those of its kind. Name and path
@@ -20,6 +23,14 @@ func (k Kind) principal() bool { return k == UserKind || k == RoleKind }
 
 // entity says whether the kind rests in an entityRecord.
 func (k Kind) entity() bool { return k.principal() || k == GroupKind || k == ProfileKind }
+
+// known refuses records of a kind of a later release: its rules are not known here.
+func (k Kind) known(key kv.Key) error {
+	if k.entity() {
+		return nil
+	}
+	return corrupt(key, errors.New("unknown kind"))
+}
 
 // place finds a folded name in the order of its kind, or where it would stand.
 // Caller holds r.write or r.mu.

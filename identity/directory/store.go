@@ -320,6 +320,18 @@ func (d *Directory) reload(ctx context.Context, r *realm) error {
 
 // scan calls f for every entry under prefix, as of one revision.
 func (d *Directory) scan(ctx context.Context, prefix kv.Key, f func(kv.Entry) error) error {
+	return d.scanPages(ctx, prefix, func(page []kv.Entry) error {
+		for _, e := range page {
+			if err := f(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// scanPages is scan, page by page.
+func (d *Directory) scanPages(ctx context.Context, prefix kv.Key, f func([]kv.Entry) error) error {
 	start, end := prefix.Prefix()
 	var at kv.Rev
 	for {
@@ -327,10 +339,8 @@ func (d *Directory) scan(ctx context.Context, prefix kv.Key, f func(kv.Entry) er
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		for _, e := range entries {
-			if err := f(e); err != nil {
-				return err
-			}
+		if err := f(entries); err != nil {
+			return err
 		}
 		if !more || len(entries) == 0 {
 			return nil
@@ -376,9 +386,10 @@ func (d *Directory) applyLocked(r *realm, key, value []byte, mod kv.Rev) error {
 	case sectionEntity:
 		var strange error
 		err := applyRecord(key, value, mod, func(rec *entityRecord) {
-			if rec != nil && !rec.Kind.entity() {
-				strange = corrupt(key, errors.New("unknown kind")) // of a later release: its rules are not known here
-				return
+			if rec != nil {
+				if strange = rec.Kind.known(key); strange != nil {
+					return
+				}
 			}
 			d.setEntity(r, id, rec, mod)
 		})
