@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/identity/sigv4"
 	"github.com/leadglass/leadglass/operation"
@@ -29,6 +30,20 @@ func (x *exchange) limit(c *sessions.Caller) error {
 	x.principal.ManagementAccount = l.Management
 	x.policies.SCPs = l.SCPs
 	return nil
+}
+
+// organizationKeys sets the condition keys of the caller's organization. Who
+// has not signed (a web identity) is in none.
+func (x *exchange) organizationKeys() {
+	switch x.principal.Type {
+	case authz.User, authz.AssumedRole, authz.FederatedUser, authz.Root:
+	default:
+		return
+	}
+	if l := x.gate.Organizations.Levels(x.principal.Account); l != nil && l.Organization != "" {
+		x.common.Set("aws:PrincipalOrgID", l.Organization)
+		x.common.Set("aws:PrincipalOrgPaths", l.Path)
+	}
 }
 
 // govern puts on an ask what limits its resource from above. It is false for

@@ -155,10 +155,7 @@ func (x *exchange) commonKeys() {
 	k.Set("aws:SourceIp", call.SourceIP)
 	k.Set("aws:UserAgent", call.UserAgent)
 	k.Set("aws:ViaAWSService", "false")
-	if l := x.gate.Organizations.Levels(x.caller.Principal.Account); l != nil && l.Organization != "" {
-		k.Set("aws:PrincipalOrgID", l.Organization)
-		k.Set("aws:PrincipalOrgPaths", l.Path)
-	}
+	x.organizationKeys()
 }
 
 // decode is stage 5: the operation, and its input. It comes after the
