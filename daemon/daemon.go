@@ -28,6 +28,7 @@ import (
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/state/kv/pebble"
 )
@@ -100,6 +101,7 @@ type Daemon struct {
 	store     *pebble.Store
 	log       *log.Log
 	directory *directory.Directory
+	orgs      *organization.Organizations
 	sessions  *sessions.Sessions
 	keyring   *sessions.Keyring // in key mode, else nil
 	stream    *authority.Watch  // in witness mode; for health alone

@@ -35,6 +35,9 @@ type exchange struct {
 	caller   *sessions.Caller // nil until authenticated, and for unsigned operations
 
 	asymmetric bool // the request says that it is signed with SigV4A
+	// The caller as its organization limits it: what the policy engine is asked about.
+	principal authz.Principal
+	policies  authz.Policies
 
 	in, out any
 	valid   bool // in was decoded and has the right shape

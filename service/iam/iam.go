@@ -35,17 +35,19 @@ import (
 	"fmt"
 
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/wire"
 )
 
 // A Service serves IAM. It has no state of its own.
 type Service struct {
-	directory *directory.Directory
+	directory     *directory.Directory
+	organizations *organization.Organizations // nil: no account is in an organization
 }
 
 // New serves what is in d.
-func New(d *directory.Directory) *Service { return &Service{d} }
+func New(d *directory.Directory) *Service { return &Service{directory: d} }
 
 // A handler serves one operation for the caller's account.
 type handler[I, O any] func(ctx context.Context, account string, in *I) (*O, error)
@@ -89,6 +91,7 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.serviceLinkedRoles()...)
 	all = append(all, s.accountWide()...)
 	all = append(all, s.absent()...)
+	all = append(all, s.rootAccess()...)
 	return all
 }
 
