@@ -32,6 +32,9 @@ type realm struct {
 	versions   map[string]map[uint64]*version  // guarded by write and mu; by the policy's unique id
 	keys       map[string]*key                 // guarded by write and mu; by access key id
 	used       map[string]*use                 // guarded by write and mu; by access key id or role id
+	providers  map[string]*provider            // guarded by write and mu; OpenID Connect providers by URL
+	outbound   *outboundRecord                 // guarded by write and mu; nil: never enabled
+	outMod     kv.Rev                          // guarded by write and mu
 	users      map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it attached
 	bounded    map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it as boundary
 
@@ -81,17 +84,18 @@ type key struct {
 
 func newRealm(account string) *realm {
 	return &realm{
-		account:  account,
-		entities: make(map[string]*entity),
-		names:    make(map[nameOf]*entity),
-		policies: make(map[string]*managed),
-		byARN:    make(map[string]*managed),
-		byName:   make(map[string]*managed),
-		versions: make(map[string]map[uint64]*version),
-		keys:     make(map[string]*key),
-		used:     make(map[string]*use),
-		users:    make(map[string]map[*entity]struct{}),
-		bounded:  make(map[string]map[*entity]struct{}),
+		account:   account,
+		entities:  make(map[string]*entity),
+		names:     make(map[nameOf]*entity),
+		policies:  make(map[string]*managed),
+		byARN:     make(map[string]*managed),
+		byName:    make(map[string]*managed),
+		versions:  make(map[string]map[uint64]*version),
+		keys:      make(map[string]*key),
+		used:      make(map[string]*use),
+		providers: make(map[string]*provider),
+		users:     make(map[string]map[*entity]struct{}),
+		bounded:   make(map[string]map[*entity]struct{}),
 	}
 }
 
@@ -278,6 +282,12 @@ func (r *realm) recordKeys() []kv.Key {
 	}
 	for id := range r.keys {
 		keys = append(keys, recordKey(r.account, sectionKey, id))
+	}
+	for url := range r.providers {
+		keys = append(keys, recordKey(r.account, sectionOIDC, url))
+	}
+	if r.outbound != nil {
+		keys = append(keys, outboundKey(r.account))
 	}
 	return keys
 }

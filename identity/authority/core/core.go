@@ -206,6 +206,10 @@ func lookup(op uint64) (operation, bool) {
 		return operation{false, (*authority).listRevocations}, true
 	case message.OpStatus:
 		return operation{false, (*authority).status}, true
+	case message.OpNewSigner:
+		return operation{true, (*authority).newSigner}, true
+	case message.OpSignIdentity:
+		return operation{true, (*authority).signIdentity}, true
 	}
 	return operation{}, false
 }

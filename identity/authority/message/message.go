@@ -21,6 +21,8 @@ const (
 	OpRevoke       = 8
 	OpStatus       = 9
 	OpRevocations  = 10
+	OpNewSigner    = 40 // a key for an account's identity tokens
+	OpSignIdentity = 41
 )
 
 // Statuses beyond those of package link.
