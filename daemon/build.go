@@ -137,6 +137,9 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 	if d.sessions, err = sessions.New(d.directory, d.authority.Client(), clock.System); err != nil {
 		return err
 	}
+	if err := d.openFederation(); err != nil {
+		return err
+	}
 	d.keys, err = keys.Open(ctx, d.store, keys.Config{
 		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, Principals: d.directory.ResolvePrincipal, PrincipalARN: d.directory.PrincipalARN, Log: d.cfg.Logger,
 	})
@@ -165,7 +168,7 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 func (d *Daemon) tables() []operation.Operation {
 	var all []operation.Operation
 	for _, table := range [][]operation.Operation{
-		iam.New(d.directory).Operations(),
+		iam.New(d.directory).WithIssuer(d.issuer).Operations(),
 		sts.Operations(d.sessions),
 		kms.New(d.keys).Operations(),
 		cloudtrail.New(d.log).Operations(),

@@ -28,6 +28,7 @@ import (
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/federation"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/state/kv/pebble"
 )
@@ -41,9 +42,15 @@ type Config struct {
 	Region   string // empty: us-east-1
 	SealKey  string // file of the HSM's software seal; empty: in the data folder
 	Insecure bool   // start the boundaries even where they cannot be locked down (I-10)
-	Version  string
-	Logger   *slog.Logger // nil: silent
-	Binary   string       // of the boundaries; empty: this one
+	// IssuerCA is a PEM file of certificates that may vouch for OpenID Connect issuers beside the system's, and
+	// PrivateIssuers the hosts, or host:port, of issuers that may have private addresses (identity/federation).
+	IssuerCA       string
+	PrivateIssuers []string
+	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
+	PublicURL string
+	Version   string
+	Logger    *slog.Logger // nil: silent
+	Binary    string       // of the boundaries; empty: this one
 }
 
 func (c *Config) valid() error {
@@ -64,6 +71,7 @@ func (c *Config) valid() error {
 	if c.Region == "" || len(c.Region) > 64 || strings.Trim(c.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		errs = append(errs, fmt.Errorf("region %q: use lower-case letters, digits and dashes, as in us-east-1", c.Region))
 	}
+	errs = append(errs, validPublicURL(c.PublicURL))
 	return errors.Join(errs...)
 }
 
@@ -89,6 +97,7 @@ type Daemon struct {
 	log       *log.Log
 	directory *directory.Directory
 	sessions  *sessions.Sessions
+	issuer    *federation.Issuer
 	keys      *keys.Keys
 	gate      *gate.Gate
 	operator  string // the operator's account

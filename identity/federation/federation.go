@@ -134,8 +134,9 @@ func (e *Error) Error() string { return "federation: " + e.Message }
 
 // Verify says whether a token is good for a provider: its audience is one of
 // the provider's client ids, and a key of the issuer signed it. It returns the
-// audience that counts. A nil provider refuses after the work of a check, so
-// that time does not tell an issuer that the account knows from another.
+// audience that counts; with an error, too, when the token is genuine and its
+// audience is what is wrong. A nil provider refuses after the work of a check,
+// so that time does not tell an issuer that the account knows from another.
 func (v *Verifier) Verify(ctx context.Context, p *directory.OIDCProvider, t *Token) (audience string, err error) {
 	if p == nil {
 		v.checkDecoy(t)
@@ -151,8 +152,9 @@ func (v *Verifier) Verify(ctx context.Context, p *directory.OIDCProvider, t *Tok
 	if !t.signedBy(keys) {
 		return "", &Error{Refused, "no key of the issuer made the token's signature"}
 	}
-	if audience = t.audienceOf(p.ClientIDs); audience == "" {
-		return "", &Error{Refused, "the token's audience is no client id of the provider"}
+	audience, ok := t.audienceOf(p.ClientIDs)
+	if !ok {
+		return audience, &Error{Refused, "the token's audience is no client id of the provider"}
 	}
 	return audience, nil
 }

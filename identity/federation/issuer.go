@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 )
 
 // IssuerPath is where an Issuer's documents are: IssuerPath + id of the account's issuer.
-const IssuerPath = "/outbound/"
+const IssuerPath = "/_outbound/"
 
 // ErrPayload: the claims are longer than a token may be.
 var ErrPayload = errors.New("federation: the token's claims are too long")
@@ -31,21 +30,21 @@ type Signer interface {
 type Issuer struct {
 	directory *directory.Directory
 	signer    Signer
-	base      string
+	base      func() string
 }
 
 // NewIssuer returns the issuer of a plane that the world outside knows under
-// base, such as https://plane.hospital.example.
-func NewIssuer(d *directory.Directory, s Signer, base string) (*Issuer, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return nil, errors.New("federation: the issuer's base is no URL of a host")
+// base, such as https://plane.hospital.example; base is called when it is
+// needed, because a plane may learn where it serves after it was built.
+func NewIssuer(d *directory.Directory, s Signer, base func() string) (*Issuer, error) {
+	if d == nil || s == nil || base == nil {
+		return nil, errors.New("federation: an issuer needs a directory, a signer and a base")
 	}
-	return &Issuer{directory: d, signer: s, base: strings.TrimSuffix(base, "/")}, nil
+	return &Issuer{directory: d, signer: s, base: base}, nil
 }
 
 // URL is what the iss claim of an issuer's tokens says.
-func (i *Issuer) URL(issuer string) string { return i.base + IssuerPath + issuer }
+func (i *Issuer) URL(issuer string) string { return i.base() + IssuerPath + issuer }
 
 // Enable is EnableOutboundWebIdentityFederation; the answer is the issuer's URL.
 func (i *Issuer) Enable(ctx context.Context, account string) (issuerURL string, err error) {

@@ -135,7 +135,7 @@ func (t *Token) read(payload []byte) error {
 		return invalid("The ID Token has no iss claim.")
 	case t.Subject == "" || len(t.Subject) > maxSubject:
 		return invalid("The ID Token has no sub claim of 1 to %d characters.", maxSubject)
-	case len(t.Audience) == 0 && t.Authorized == "":
+	case len(t.Audience) == 0 && t.Authorized == "" || slices.Contains(t.Audience, ""):
 		return invalid("The ID Token has no aud claim.")
 	}
 	return t.readTags(raw)
@@ -272,18 +272,18 @@ func (t *Token) ConditionKeys(audience string) map[string][]string {
 }
 
 // audienceOf is the audience that is one of clients: azp alone where the token
-// has it, else the first of aud that is one.
-func (t *Token) audienceOf(clients []string) string {
+// has it, else the first of aud that is one. Without any it is what the token says.
+func (t *Token) audienceOf(clients []string) (audience string, ok bool) {
 	candidates := t.Audience
 	if t.Authorized != "" {
 		candidates = []string{t.Authorized}
 	}
 	for _, c := range candidates {
-		if c != "" && slices.Contains(clients, c) {
-			return c
+		if slices.Contains(clients, c) {
+			return c, true
 		}
 	}
-	return ""
+	return candidates[0], false
 }
 
 // signedBy says whether one of the keys made the signature.

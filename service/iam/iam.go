@@ -10,7 +10,7 @@
 //
 // What is not done here: deciding (package authz), signing and record keeping
 // (package gate), percent-encoding of policy documents (package wire). Groups,
-// instance profiles, changes of a boundary after creation, federation and MFA
+// instance profiles, changes of a boundary after creation, SAML and MFA
 // devices are not served: the gate refuses what is not in the table.
 //
 // What is promised:
@@ -34,6 +34,7 @@ import (
 	"fmt"
 
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/federation"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/wire"
 )
@@ -41,10 +42,17 @@ import (
 // A Service serves IAM. It has no state of its own.
 type Service struct {
 	directory *directory.Directory
+	issuer    *federation.Issuer // of outbound tokens; nil: there is none
 }
 
 // New serves what is in d.
-func New(d *directory.Directory) *Service { return &Service{d} }
+func New(d *directory.Directory) *Service { return &Service{directory: d} }
+
+// WithIssuer lets accounts have outbound tokens. It is called before the first request.
+func (s *Service) WithIssuer(i *federation.Issuer) *Service {
+	s.issuer = i
+	return s
+}
 
 // A handler serves one operation for the caller's account.
 type handler[I, O any] func(ctx context.Context, account string, in *I) (*O, error)
@@ -81,6 +89,8 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.attachments()...)
 	all = append(all, s.inlinePolicies()...)
 	all = append(all, s.tags()...)
+	all = append(all, s.oidcOperations()...)
+	all = append(all, s.outboundOperations()...)
 	return all
 }
 
