@@ -80,11 +80,13 @@ func ProviderARN(account, url string) string {
 // IssuerOf checks the URL of a provider and takes https:// off it. AWS takes a
 // host and a path. We take a port too, because an issuer inside a house often
 // has one, but not the default one, with which one issuer would have two names.
+// A bare word is no host here: claims are condition keys HOST/PATH:NAME, and a
+// host named aws would speak in AWS's name.
 func IssuerOf(text string) (issuer string, err error) {
 	rest, ok := strings.CutPrefix(text, "https://")
 	u, perr := url.Parse(text)
 	bad := !ok || perr != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" ||
-		strings.HasSuffix(text, "#") || len(text) > maxIssuer || u.Port() == "443" || strings.HasSuffix(u.Host, ":") ||
+		perr == nil && !strings.ContainsAny(u.Host, ".:") || strings.HasSuffix(text, "#") || len(text) > maxIssuer || u.Port() == "443" || strings.HasSuffix(u.Host, ":") ||
 		strings.Contains(u.Path, "//") || strings.Contains("/"+u.Path+"/", "/../") || strings.Contains("/"+u.Path+"/", "/./") ||
 		strings.HasSuffix(u.Path, "/.well-known/openid-configuration")
 	// Wildcards and variables of the policy language would mean something in the ARN and in condition keys.

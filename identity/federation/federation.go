@@ -68,7 +68,7 @@ type Config struct {
 // A Verifier checks tokens. It is safe for concurrent use and runs nothing of its own.
 type Verifier struct {
 	clock   clock.Clock
-	roots   *x509.CertPool
+	roots   func() *x509.CertPool // made when it is first needed: the system's are many
 	private map[string]bool
 	decoys  map[jose.SignatureAlgorithm]any // immutable
 
@@ -84,15 +84,18 @@ func New(cfg Config) (*Verifier, error) {
 	if cfg.Clock == nil {
 		return nil, errors.New("federation: Config.Clock is required")
 	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool() // a machine without any: the operator's alone count
-	}
-	for _, c := range cfg.Roots {
-		roots.AddCert(c)
+	roots := func() *x509.CertPool {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool() // a machine without any: the operator's alone count
+		}
+		for _, c := range cfg.Roots {
+			pool.AddCert(c)
+		}
+		return pool
 	}
 	v := &Verifier{
-		clock: cfg.Clock, roots: roots, private: make(map[string]bool), fetches: make(chan struct{}, maxFetches),
+		clock: cfg.Clock, roots: sync.OnceValue(roots), private: make(map[string]bool), fetches: make(chan struct{}, maxFetches),
 		providers: make(map[string]*keySet), busy: make(map[string]int),
 	}
 	for _, host := range cfg.PrivateIssuers {
@@ -101,6 +104,7 @@ func New(cfg Config) (*Verifier, error) {
 		}
 		v.private[strings.ToLower(host)] = true
 	}
+	var err error
 	if v.decoys, err = decoys(); err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (v *Verifier) checkChain(chain []*x509.Certificate, host string, thumbprint
 	if len(chain) == 0 {
 		return errFetch
 	}
-	opts := x509.VerifyOptions{Roots: v.roots, DNSName: host, CurrentTime: v.clock.Now(), Intermediates: x509.NewCertPool()}
+	opts := x509.VerifyOptions{Roots: v.roots(), DNSName: host, CurrentTime: v.clock.Now(), Intermediates: x509.NewCertPool()}
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}

@@ -69,12 +69,13 @@ func Parse(text string, now time.Time) (*Token, error) {
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, invalid("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
 	}
-	// Not true yet; go-jose names it so.
-	payload := jws.UnsafePayloadWithoutVerification()
-	// A header such as b64 or one of our own that is critical is refused by the library.
-	h := jws.Signatures[0].Header
+	h := jws.Signatures[0].Protected
+	if !ordinary(h.ExtraHeaders) {
+		return nil, invalid("The ID Token is a JWT of another kind.")
+	}
 	t := &Token{algorithm: jose.SignatureAlgorithm(h.Algorithm), keyID: h.KeyID, jws: jws}
-	if err := t.read(payload); err != nil {
+	// Not true yet; go-jose names it so.
+	if err := t.read(jws.UnsafePayloadWithoutVerification()); err != nil {
 		return nil, err
 	}
 	switch {
@@ -86,6 +87,25 @@ func Parse(text string, now time.Time) (*Token, error) {
 		return nil, invalid("The ID Token is not valid yet.")
 	}
 	return t, nil
+}
+
+// ordinary says whether a header is an ID or access token's. Issuers sign other
+// things by the same keys, for other readers (RFC 8725 section 3.11): what says
+// that it is something else is not taken. Extensions that a reader must
+// understand, we do not.
+func ordinary(header map[jose.HeaderKey]any) bool {
+	for _, name := range []jose.HeaderKey{"crit", "b64"} {
+		if _, there := header[name]; there {
+			return false
+		}
+	}
+	kind, there := header[jose.HeaderType]
+	if !there {
+		return true
+	}
+	text, ok := kind.(string)
+	text = strings.TrimPrefix(strings.ToLower(text), "application/")
+	return ok && (text == "jwt" || text == "at+jwt")
 }
 
 // read takes the claims apart.
@@ -106,6 +126,9 @@ func (t *Token) read(payload []byte) error {
 		if values, ok := plain(raw[name]); ok {
 			t.claims[name] = values
 		}
+	}
+	if _, event := raw["events"]; event {
+		return invalid("The ID Token is a JWT of another kind.") // a logout or another security event (RFC 8417)
 	}
 	var err error
 	for _, c := range []struct {
@@ -286,12 +309,17 @@ func (t *Token) audienceOf(clients []string) (audience string, ok bool) {
 	return candidates[0], false
 }
 
+// maxTries bounds the keys that a token without a key id is held against: each
+// costs us, and its bearer nothing.
+const maxTries = 10
+
 // signedBy says whether one of the keys made the signature.
 func (t *Token) signedBy(keys []jose.JSONWebKey) bool {
-	for i := range keys {
+	for i, tries := 0, 0; i < len(keys) && tries < maxTries; i++ {
 		if keys[i].KeyID != t.keyID && t.keyID != "" || !fits(&keys[i], t.algorithm) {
 			continue
 		}
+		tries++
 		if _, err := t.jws.Verify(keys[i].Key); err == nil {
 			return true
 		}
@@ -308,7 +336,7 @@ func fits(k *jose.JSONWebKey, a jose.SignatureAlgorithm) bool {
 	switch key := k.Key.(type) {
 	case *rsa.PublicKey:
 		return slices.Contains([]jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512}, a) &&
-			key.N.BitLen() >= 2048 && key.N.BitLen() <= 8192 && key.E >= 3
+			key.N.BitLen() >= 2048 && key.N.BitLen() <= 4096 && key.E >= 3
 	case *ecdsa.PublicKey:
 		return key.Curve == curves()[a] && key.Curve != nil
 	}
