@@ -63,6 +63,12 @@ type oidcRecord struct {
 
 const sectionOIDC = "oidc"
 
+// federationName is an entry beside a record of this file or of outbound.go, so
+// that Check misses the record when it is lost.
+func federationName(account, section, name string) kv.Key {
+	return kv.Table('I').Text(account).Text(sectionName).Text(section).Text(name)
+}
+
 // A provider is the place of one OpenID Connect provider.
 type provider struct {
 	url string
@@ -162,6 +168,7 @@ func (d *Directory) CreateOIDCProvider(ctx context.Context, account string, in N
 		if len(r.providers) >= maxProviders {
 			return refuse(LimitExceeded, "Cannot exceed quota for OpenIdConnectProvidersPerAccount: %d", maxProviders)
 		}
+		t.index(federationName(account, sectionOIDC, issuer), rec.ID)
 		t.insert(recordKey(account, sectionOIDC, issuer), rec)
 		return nil
 	})
@@ -237,6 +244,7 @@ func (d *Directory) DeleteOIDCProvider(ctx context.Context, account, providerARN
 		}
 		gone = p.rec.ID
 		t.delete(recordKey(account, sectionOIDC, p.url), p.mod)
+		t.drop(federationName(account, sectionOIDC, p.url))
 		return nil
 	})
 	if err != nil || gone == "" {
@@ -377,6 +385,7 @@ func (d *Directory) setProvider(r *realm, url string, rec *oidcRecord, mod kv.Re
 func (s *stored) checkProviders() {
 	ids := make(map[string]bool)
 	for url, rec := range s.providers {
+		s.named(federationName(s.account, sectionOIDC, url), rec.ID)
 		if again, err := IssuerOf("https://" + url); err != nil || again != url {
 			s.problem("an OpenID Connect provider has no URL of one")
 		}

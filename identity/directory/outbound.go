@@ -81,6 +81,8 @@ func (d *Directory) EnableOutbound(ctx context.Context, account string, make New
 		rec := outboundRecord{Issuer: id.UUID()}
 		if r.outbound != nil {
 			rec = *r.outbound
+		} else {
+			t.index(federationName(account, sectionOutbound, rec.Issuer), rec.Issuer)
 		}
 		if rec.Enabled {
 			return refuse(FeatureEnabled, "Outbound Web Identity Federation is already enabled for your account")
@@ -280,9 +282,7 @@ func (s *stored) checkOutbound() {
 	if o == nil {
 		return
 	}
-	if o.Issuer == "" {
-		s.problem("the issuer of outbound tokens has no id")
-	}
+	s.named(federationName(s.account, sectionOutbound, o.Issuer), o.Issuer)
 	for _, k := range o.Signers {
 		if !slices.Contains(signerAlgorithms(), k.Algorithm) || len(k.Sealed) == 0 || !json.Valid(k.JWK) {
 			s.problem("a key of outbound tokens is none")
