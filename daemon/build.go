@@ -142,6 +142,9 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 		return err
 	}
 	d.sessions.WithOrganizations(d.orgs)
+	if err := d.openFederation(); err != nil {
+		return err
+	}
 	d.keys, err = keys.Open(ctx, d.store, keys.Config{
 		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, Principals: d.directory.ResolvePrincipal, PrincipalARN: d.directory.PrincipalARN, Log: d.cfg.Logger,
 	})
@@ -170,7 +173,7 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 func (d *Daemon) tables() []operation.Operation {
 	var all []operation.Operation
 	for _, table := range [][]operation.Operation{
-		iam.New(d.directory).WithOrganizations(d.orgs).Operations(),
+		iam.New(d.directory).WithOrganizations(d.orgs).WithIssuer(d.issuer).Operations(),
 		sts.Operations(d.sessions),
 		kms.New(d.keys).Operations(),
 		cloudtrail.New(d.log).Operations(),

@@ -28,6 +28,7 @@ import (
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/federation"
 	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/state/kv/pebble"
@@ -46,9 +47,15 @@ type Config struct {
 	// are checked in key mode rather than witness mode: docs/trust-model.md.
 	KeyMode []string
 	KeyTTL  time.Duration // how long a key may be kept; zero: a minute
-	Version string
-	Logger  *slog.Logger // nil: silent
-	Binary  string       // of the boundaries; empty: this one
+	// IssuerCA is a PEM file of certificates that may vouch for OpenID Connect issuers beside the system's, and
+	// PrivateIssuers the hosts, or host:port, of issuers that may have private addresses (identity/federation).
+	IssuerCA       string
+	PrivateIssuers []string
+	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
+	PublicURL string
+	Version   string
+	Logger    *slog.Logger // nil: silent
+	Binary    string       // of the boundaries; empty: this one
 }
 
 func (c *Config) valid() error {
@@ -77,6 +84,7 @@ func (c *Config) valid() error {
 	if c.KeyTTL < 0 || c.KeyTTL > sessions.MaxKeyTTL {
 		errs = append(errs, fmt.Errorf("signing keys may be kept for at most %v, not %v", sessions.MaxKeyTTL, c.KeyTTL))
 	}
+	errs = append(errs, validPublicURL(c.PublicURL))
 	return errors.Join(errs...)
 }
 
@@ -106,6 +114,7 @@ type Daemon struct {
 	keyring   *sessions.Keyring // in key mode, else nil
 	stream    *authority.Watch  // in witness mode; for health alone
 	instance  string            // names this run in the records of issued keys
+	issuer    *federation.Issuer
 	keys      *keys.Keys
 	gate      *gate.Gate
 	operator  string // the operator's account

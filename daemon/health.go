@@ -11,14 +11,21 @@ import (
 
 	"github.com/leadglass/leadglass/cryptography/boundary"
 	"github.com/leadglass/leadglass/identity/authority"
+	"github.com/leadglass/leadglass/identity/federation"
 	"github.com/leadglass/leadglass/service/leadglass"
 )
 
-// serveHTTP answers /healthz itself and leaves everything else to the gate.
+// serveHTTP answers /healthz and what accounts' issuers publish, and leaves
+// everything else to the gate.
 // It is no mux: a mux would clean paths, which are part of what is signed.
 func (d *Daemon) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		d.healthz(w)
+		return
+	}
+	// Documents of accounts' issuers, for anybody; no bucket can have a name that begins so.
+	if strings.HasPrefix(r.URL.Path, federation.IssuerPath) {
+		d.issuer.ServeHTTP(w, r)
 		return
 	}
 	d.gate.ServeHTTP(w, r)

@@ -116,7 +116,9 @@ func (x *exchange) build() *record.Record {
 	}
 	if x.op != nil {
 		r.ReadOnly = x.op.Info.ReadOnly
-		if x.valid {
+		// Of a call whose input did not show who calls, nothing is recorded: the record goes to the operator, and the
+		// names in it are a customer's.
+		if x.valid && (x.caller != nil || !x.op.Identified) {
 			// Only what was decoded and validated is recorded; a body that was not is nobody's parameters.
 			r.RequestParameters = wire.Parameters(x.op.Info, x.in, nil)
 		}
@@ -183,13 +185,26 @@ func (x *exchange) identity() record.UserIdentity {
 	default:
 		u.Type = record.UnknownIdentity
 	}
+	if c.Principal.Type == authz.WebIdentity {
+		// CloudTrail's form: the provider's own names, and no ARN of ours.
+		u.ARN, u.AccountID, u.IdentityProvider = "", "", c.Provider
+	}
 	if !c.Issued.IsZero() {
 		u.Session = &record.SessionContext{CreationDate: c.Issued, MFAAuthenticated: c.MFA, SourceIdentity: c.SourceIdentity}
 		if i := c.Issuer; i != nil {
+			if c.Provider != "" {
+				u.Session.WebIDFederationData = webIdentityData(c.Provider)
+			}
 			u.Session.Issuer = &record.SessionIssuer{Type: i.Type, PrincipalID: i.PrincipalID, ARN: i.ARN, AccountID: i.AccountID, UserName: i.UserName}
 		}
 	}
 	return u
+}
+
+// webIdentityData is CloudTrail's webIdFederationData. A provider's ARN holds
+// nothing that JSON would escape.
+func webIdentityData(provider string) json.RawMessage {
+	return json.RawMessage(`{"federatedProvider":"` + provider + `","attributes":{}}`)
 }
 
 func (x *exchange) resources() []record.Resource {
@@ -233,6 +248,8 @@ func resourceType(a string) string {
 		return "AWS::IAM::Role"
 	case "iam:group":
 		return "AWS::IAM::Group"
+	case "iam:oidc-provider":
+		return "AWS::IAM::OIDCProvider"
 	case "iam:policy":
 		return "AWS::IAM::ManagedPolicy"
 	case "leadglass:account":

@@ -190,7 +190,15 @@ func (x *exchange) target() error {
 	if x.op.Target == nil {
 		return nil
 	}
+	if x.op.Identified {
+		// A signature that came along is not what counts here; who signed is nobody's business.
+		x.caller = nil
+		x.call.Account, x.call.Principal, x.call.Session = "", operation.Principal{}, nil
+	}
 	asks, err := x.op.Target(x.ctx, x.in)
+	if c, ok := x.call.Session.(*sessions.Caller); ok && x.op.Identified {
+		x.setCaller(c) // also of a refused call, so that it is recorded where it belongs
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/wire"
 )
 
@@ -73,17 +74,29 @@ func (s *strangers) admit(source string, now time.Time) (dropped int, ok bool) {
 	return dropped, true
 }
 
+// miss counts refusals that were not recorded.
+func (s *strangers) miss(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped += n
+}
+
 // throttled says whether this is a refusal of a caller that nobody knows
-// beyond the rate. It is then answered as any service answers who asks too
+// beyond the rate, or of a web identity: of a public issuer anybody is one, and
+// the account that it knocks at must not be flooded. It is then answered as any service answers who asks too
 // much, it is counted, and the count is on record with the next refusal of
 // such a caller that is.
 func (x *exchange) throttled() bool {
-	if x.caller != nil || x.fault == nil {
+	if x.fault == nil || x.caller != nil && x.caller.Principal.Type != authz.WebIdentity {
 		return false
 	}
 	dropped, ok := x.gate.strangers.admit(x.call.SourceIP, x.call.Time)
-	if ok {
+	if ok && x.caller == nil {
 		x.unrecorded = dropped
+		return false
+	}
+	if ok {
+		x.gate.strangers.miss(dropped) // it is the operator's to read, not the account's
 		return false
 	}
 	x.fault = x.commonFault(wire.Throttled, "")

@@ -51,6 +51,9 @@ type Operation struct {
 	Free bool
 	// Unsigned: may be called without a signature; the input itself carries what authenticates the caller.
 	Unsigned bool
+	// Identified: unsigned, and the target finds out from the input who calls, by leaving the caller in Call.Session;
+	// the asks are then put for that caller. Without one nothing is allowed.
+	Identified bool
 	// Operator: only principals of the operator's own account reach it, whatever their policies say.
 	Operator bool
 }
@@ -60,6 +63,9 @@ type Option func(*Operation)
 
 // Unsigned lets callers without credentials in.
 func Unsigned(o *Operation) { o.Unsigned = true; o.Free = true }
+
+// Identified lets callers in whose input says who they are (sts:AssumeRoleWithWebIdentity).
+func Identified(o *Operation) { o.Unsigned = true; o.Identified = true }
 
 // Operator reserves the operation for the operator's account.
 func Operator(o *Operation) { o.Operator = true }

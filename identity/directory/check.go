@@ -13,15 +13,17 @@ import (
 
 // stored is one account as the store has it.
 type stored struct {
-	account  string
-	entities map[string]*entityRecord
-	policies map[string]*policyRecord
-	keys     map[string]*keyRecord
-	versions map[string]string // by store key: the text
-	names    map[string]string // by store key: the unique id
-	used     []string
-	deleted  []*deletionRecord
-	problems []string
+	account   string
+	entities  map[string]*entityRecord
+	policies  map[string]*policyRecord
+	keys      map[string]*keyRecord
+	versions  map[string]string // by store key: the text
+	names     map[string]string // by store key: the unique id
+	used      []string
+	providers map[string]*oidcRecord // by URL
+	outbound  *outboundRecord
+	deleted   []*deletionRecord
+	problems  []string
 }
 
 // Check reads every account from the store and compares the records with each
@@ -38,6 +40,7 @@ func (d *Directory) Check(ctx context.Context) (problems []string, err error) {
 			all[account] = &stored{
 				account: account, entities: make(map[string]*entityRecord), policies: make(map[string]*policyRecord),
 				keys: make(map[string]*keyRecord), versions: make(map[string]string), names: make(map[string]string),
+				providers: make(map[string]*oidcRecord),
 			}
 		}
 		if err := all[account].take(e, rest); err != nil {
@@ -94,6 +97,12 @@ func (s *stored) take(e kv.Entry, rest []byte) error {
 		err := decode(e.Key, e.Value, e.Mod, &v)
 		s.versions[string(e.Key)] = v.Text
 		return err
+	case sectionOIDC:
+		s.providers[id] = new(oidcRecord)
+		return decode(e.Key, e.Value, e.Mod, s.providers[id])
+	case sectionOutbound:
+		s.outbound = new(outboundRecord)
+		return decode(e.Key, e.Value, e.Mod, s.outbound)
 	case sectionUsed:
 		s.used = append(s.used, id)
 		return nil
@@ -166,6 +175,8 @@ func (d *Directory) compare(s *stored) {
 			s.problem("access key %s belongs to nobody", id)
 		}
 	}
+	s.checkProviders()
+	s.checkOutbound()
 	for _, id := range s.used {
 		if s.keys[id] == nil && s.entities[id] == nil {
 			s.problem("a last use of %s, which is not there", id)

@@ -82,6 +82,8 @@ type Directory struct {
 
 	principals  sync.Map                   // unique id to *entity
 	credentials sync.Map                   // access key id to *key
+	origins     sync.Map                   // unique id to *provider
+	issuers     sync.Map                   // outbound issuer id to *realm
 	managed     map[string]*operatorPolicy // immutable; by ARN
 
 	mu     sync.RWMutex

@@ -20,6 +20,8 @@ const (
 	UnmodifiableEntity      Code = "UnmodifiableEntity"
 	PolicyNotAttachable     Code = "PolicyNotAttachable"
 	ValidationError         Code = "ValidationError"
+	FeatureEnabled          Code = "FeatureEnabled"
+	FeatureDisabled         Code = "FeatureDisabled"
 	AccessDenied            Code = "AccessDenied" // a customer may not change what the operator manages
 )
 

@@ -32,6 +32,9 @@ type realm struct {
 	versions   map[string]map[uint64]*version  // guarded by write and mu; by the policy's unique id
 	keys       map[string]*key                 // guarded by write and mu; by access key id
 	used       map[string]*use                 // guarded by write and mu; by access key id or role id
+	providers  map[string]*provider            // guarded by write and mu; OpenID Connect providers by URL
+	outbound   *outboundRecord                 // guarded by write and mu; nil: never enabled
+	outMod     kv.Rev                          // guarded by write and mu
 	users      map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it attached
 	bounded    map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it as boundary
 	members    map[string]map[*entity]struct{} // guarded by write and mu; unique id of a group to its users
@@ -93,6 +96,7 @@ func newRealm(account string) *realm {
 		members:  make(map[string]map[*entity]struct{}),
 
 		deletions: make(map[string]*deletionRecord),
+		providers: make(map[string]*provider),
 	}
 }
 
@@ -290,6 +294,12 @@ func (r *realm) recordKeys() []kv.Key {
 	}
 	for id := range r.deletions {
 		keys = append(keys, recordKey(r.account, sectionDeletion, id))
+	}
+	for url := range r.providers {
+		keys = append(keys, recordKey(r.account, sectionOIDC, url))
+	}
+	if r.outbound != nil {
+		keys = append(keys, outboundKey(r.account))
 	}
 	return keys
 }

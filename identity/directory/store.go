@@ -24,6 +24,8 @@ import (
 //	I ACCOUNT "key" ACCESS-KEY-ID            keyRecord
 //	I ACCOUNT "used" ID                      usedRecord (access keys and roles)
 //	I ACCOUNT "deletion" UUID                deletionRecord (of service-linked roles)
+//	I ACCOUNT "oidc" URL                     oidcRecord (OpenID Connect providers)
+//	I ACCOUNT "outbound" "issuer"            outboundRecord (outbound web identity)
 
 type accountRecord struct {
 	Name      string `cbor:"1,keyasint"`
@@ -402,6 +404,10 @@ func (d *Directory) applyLocked(r *realm, key, value []byte, mod kv.Rev) error {
 		return applyRecord(key, value, mod, func(rec *usedRecord) { r.setUsed(id, rec) })
 	case sectionDeletion:
 		return applyRecord(key, value, mod, func(rec *deletionRecord) { r.setDeletion(id, rec) })
+	case sectionOIDC:
+		return applyRecord(key, value, mod, func(rec *oidcRecord) { d.setProvider(r, id, rec, mod) })
+	case sectionOutbound:
+		return applyRecord(key, value, mod, func(rec *outboundRecord) { d.setOutbound(r, rec, mod) })
 	case sectionVersion:
 		n, _, err := kv.ReadUint(rest)
 		if err != nil {

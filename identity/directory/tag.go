@@ -12,25 +12,14 @@ func (d *Directory) Tag(ctx context.Context, account string, kind Kind, name str
 		return err
 	}
 	return d.editTags(ctx, account, kind, name, func(have []tagRecord) ([]tagRecord, error) {
-		have = slices.Clone(have)
-		for _, t := range tags {
-			rec := tagRecord{Key: t.Key, Value: t.Value}
-			if i := tagIndex(have, t.Key); i >= 0 {
-				have[i] = rec
-			} else {
-				have = append(have, rec)
-			}
-		}
-		return have, checkTags(tagsOf(have))
+		return withTags(have, tags)
 	})
 }
 
 // Untag removes tags; keys that are not there are no error.
 func (d *Directory) Untag(ctx context.Context, account string, kind Kind, name string, keys []string) error {
 	return d.editTags(ctx, account, kind, name, func(have []tagRecord) ([]tagRecord, error) {
-		return slices.DeleteFunc(slices.Clone(have), func(t tagRecord) bool {
-			return slices.ContainsFunc(keys, func(k string) bool { return foldKey(k) == foldKey(t.Key) })
-		}), nil
+		return withoutTags(have, keys), nil
 	})
 }
 
@@ -63,6 +52,27 @@ func (d *Directory) editTags(ctx context.Context, account string, kind Kind, nam
 	return d.alterAny(ctx, account, kind, name, func(_ *tx, _ *entity, rec *entityRecord) (err error) {
 		rec.Tags, err = edit(rec.Tags)
 		return err
+	})
+}
+
+// withTags is have with tags set, if the result may be kept.
+func withTags(have []tagRecord, tags []Tag) ([]tagRecord, error) {
+	have = slices.Clone(have)
+	for _, t := range tags {
+		rec := tagRecord{Key: t.Key, Value: t.Value}
+		if i := tagIndex(have, t.Key); i >= 0 {
+			have[i] = rec
+		} else {
+			have = append(have, rec)
+		}
+	}
+	return have, checkTags(tagsOf(have))
+}
+
+// withoutTags is have without the tags of these keys.
+func withoutTags(have []tagRecord, keys []string) []tagRecord {
+	return slices.DeleteFunc(slices.Clone(have), func(t tagRecord) bool {
+		return slices.ContainsFunc(keys, func(k string) bool { return foldKey(k) == foldKey(t.Key) })
 	})
 }
 

@@ -51,6 +51,8 @@ type Plan struct {
 
 	caller   *Caller
 	in       AssumeRole
+	action   string              // sts:AssumeRole or its like
+	token    *WebIdentity        // of AssumeRoleWithWebIdentity; nil otherwise
 	role     *directory.Snapshot // nil: there is none, and the asks are denied
 	tags     []directory.Tag     // of the session: inherited and passed
 	transit  []string
@@ -74,7 +76,13 @@ func (s *Sessions) PlanAssumeRole(caller *Caller, in AssumeRole) (*Plan, error) 
 	if caller.Principal.Type == authz.Root {
 		return nil, refuse(AccessDenied, "Roles may not be assumed by root accounts.")
 	}
-	p := &Plan{caller: caller, in: in}
+	p := &Plan{caller: caller, in: in, action: "sts:AssumeRole"}
+	return s.plan(p)
+}
+
+// plan is what every way to assume a role has in common.
+func (s *Sessions) plan(p *Plan) (*Plan, error) {
+	in := p.in
 	account, err := roleAccount(in.RoleARN)
 	if err != nil {
 		return nil, err
@@ -85,11 +93,11 @@ func (s *Sessions) PlanAssumeRole(caller *Caller, in AssumeRole) (*Plan, error) 
 	if err := p.inherit(); err != nil {
 		return nil, err
 	}
-	ask := authz.Ask{Action: "sts:AssumeRole", Resource: in.RoleARN, Owner: account, Policy: s.nobody}
+	ask := authz.Ask{Action: p.action, Resource: in.RoleARN, Owner: account, Policy: s.nobody}
 	if role, ok := s.directory.RoleByARN(in.RoleARN); ok {
 		p.role, ask.Policy = role, role.Trust
 	}
-	p.Asks = []authz.Ask{p.with(ask, "sts:AssumeRole")}
+	p.Asks = []authz.Ask{p.with(ask, p.action)}
 	if len(p.tags) > 0 {
 		p.Asks = append(p.Asks, p.with(ask, "sts:TagSession"))
 	}
@@ -270,6 +278,9 @@ func (s *Sessions) AssumeRole(ctx context.Context, p *Plan) (Assumed, error) {
 		PolicyARNs: p.in.PolicyARNs, TransitiveTags: p.transit, SourceIdentity: p.identity,
 		CredentialID: p.caller.CredentialID, Depth: 1,
 	}
+	if p.token != nil {
+		claims.Provider = p.caller.Provider // of a session that the provider opened, not of those that follow
+	}
 	if p.in.Policy != nil {
 		claims.Policies = []string{*p.in.Policy}
 	}
@@ -297,6 +308,9 @@ func (s *Sessions) AssumeRole(ctx context.Context, p *Plan) (Assumed, error) {
 }
 
 func (p *Plan) denied() error {
+	if p.token != nil {
+		return refuse(AccessDenied, "%s", notAuthorized)
+	}
 	return refuse(AccessDenied, "User: %s is not authorized to perform: sts:AssumeRole on resource: %s", p.caller.Principal.ARN, p.in.RoleARN)
 }
 

@@ -135,8 +135,8 @@ func (s *Sessions) session(claims *authority.Claims, p *sigv4.Parsed) (*Caller, 
 	if !s.clock.Now().Before(claims.Expires) {
 		return nil, sigv4.Refuse(sigv4.ExpiredToken)
 	}
-	cred, ok := s.directory.Credential(claims.CredentialID)
-	if claims.CredentialID == "" || !ok || !cred.Active || !claims.Issued.After(cred.SessionsSince) {
+	cred, ok := s.origin(claims)
+	if !ok {
 		return nil, dead
 	}
 	if claims.Type == authority.RootTask {
@@ -152,12 +152,12 @@ func (s *Sessions) session(claims *authority.Claims, p *sigv4.Parsed) (*Caller, 
 			return nil, dead
 		}
 		s.directory.Used(snap.ID, p.Service, p.Region)
-	case authority.SessionToken:
-		if snap.Kind != directory.UserKind || cred.PrincipalID != snap.ID {
+	case authority.SessionToken, authority.Federated:
+		if snap.Kind != directory.UserKind || cred == nil || cred.PrincipalID != snap.ID {
 			return nil, dead
 		}
 	default:
-		return nil, dead // federation is not served
+		return nil, dead
 	}
 	var managed []*policy.Document
 	for _, a := range claims.PolicyARNs {
@@ -202,10 +202,13 @@ func (s *Sessions) makeSession(claims *authority.Claims, accessKeyID string, sna
 	if claims.MFA != nil {
 		c.MFA, c.MFATime = true, *claims.MFA
 	}
-	if claims.Type == authority.SessionToken {
+	switch claims.Type {
+	case authority.Federated:
+		c.federate(claims, snap)
+	case authority.SessionToken:
 		c.Principal = authz.Principal{Type: authz.User, ARN: snap.ARN, Account: snap.Account, ID: snap.ID, TemporaryUser: true}
 		c.PrincipalID, c.UserName = snap.ID, snap.Name
-	} else {
+	default:
 		c.Principal = authz.Principal{Type: authz.AssumedRole, ARN: claims.ARN, Account: snap.Account, RoleARN: snap.ARN, ID: snap.ID, ServiceLinked: snap.ServiceLinked}
 		c.PrincipalID, c.SessionName = snap.ID+":"+claims.SessionName, claims.SessionName
 		c.Issuer = &SessionIssuer{Type: "Role", PrincipalID: snap.ID, ARN: snap.ARN, AccountID: snap.Account, UserName: snap.Name}
@@ -247,10 +250,14 @@ func (c *Caller) setKeys(snap *directory.Snapshot, now time.Time) {
 	k.Set("aws:PrincipalAccount", snap.Account)
 	k.Set("aws:userid", c.PrincipalID)
 	k.Set("aws:PrincipalIsAWSService", "false")
-	if c.Principal.Type == authz.User {
+	switch c.Principal.Type {
+	case authz.User:
 		k.Set("aws:PrincipalType", "User")
 		k.Set("aws:username", c.UserName)
-	} else {
+	case authz.FederatedUser:
+		k.Set("aws:PrincipalArn", c.Principal.ARN)
+		k.Set("aws:PrincipalType", "FederatedUser")
+	default:
 		k.Set("aws:PrincipalType", "AssumedRole")
 	}
 	if c.Temporary() {

@@ -12,6 +12,12 @@ const (
 	InvalidParameterValue       Code = "InvalidParameterValue"
 	MalformedPolicyDocument     Code = "MalformedPolicyDocument"
 	PackedPolicyTooLarge        Code = "PackedPolicyTooLarge"
+	InvalidIdentityToken        Code = "InvalidIdentityToken"
+	ExpiredToken                Code = "ExpiredTokenException"
+	IDPCommunicationError       Code = "IDPCommunicationError"
+	OutboundDisabled            Code = "OutboundWebIdentityFederationDisabledException"
+	SessionDurationEscalation   Code = "SessionDurationEscalationException"
+	PayloadTooLarge             Code = "JWTPayloadSizeExceededException"
 	InvalidAuthorizationMessage Code = "InvalidAuthorizationMessageException"
 )
 

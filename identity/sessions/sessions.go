@@ -14,11 +14,17 @@
 // changing them is felt by every session at once. A session ends when it
 // expires, when its role or user is deleted (one of the same name has another
 // unique id), when the access key at the start of its chain is deleted or set
-// inactive, or when the authority has a revocation for it.
+// inactive, or the OpenID Connect provider there is deleted, or when the
+// authority has a revocation for it.
+//
+// A web identity has no credential of ours: PlanWebIdentity finds out who it is
+// by its token (identity/federation), and the same plan and AssumeRole follow.
+// PlanFederationToken and PlanIdentityToken are the plans of GetFederationToken
+// and GetWebIdentityToken.
 //
 // Not done here: parsing signatures (identity/sigv4), the decision itself
-// (identity/authz), federation and MFA, which have issues of their own;
-// parameters that would need them are refused.
+// (identity/authz), SAML, and MFA, which has an issue of its own; parameters
+// that would need it are refused.
 package sessions
 
 import (
@@ -34,6 +40,7 @@ import (
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/federation"
 	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/policy"
 )
@@ -58,6 +65,8 @@ type Sessions struct {
 
 	organizations *organization.Organizations // nil: there are no root sessions
 	tasks         map[string]*policy.Document // of root sessions, by ARN; immutable
+	verifier      *federation.Verifier        // set by WithFederation, or nil
+	issuer        *federation.Issuer          // likewise
 
 	// callers holds the Caller of each credential that was used, by access key id.
 	// When it has grown to maxCallers it is replaced by an empty one: sessions end
@@ -155,6 +164,8 @@ func (c *Caller) Restricted(action string) string {
 	switch {
 	case service == "sts" && (operation == "getsessiontoken" || operation == "getfederationtoken") && c.Temporary():
 		return "Cannot call " + properName[operation] + " with session credentials"
+	case c.Principal.Type == authz.FederatedUser && (service == "iam" || service == "sts" && operation != "getcalleridentity"):
+		return "Federated users cannot call IAM, and only GetCallerIdentity of STS"
 	case !c.Principal.TemporaryUser:
 		return ""
 	case service == "iam" && !c.MFA:

@@ -40,6 +40,10 @@ func translate(op *wire.OpInfo, err error) error {
 		return &iam.UnmodifiableEntityException{Message: m}
 	case directory.PolicyNotAttachable:
 		return &iam.PolicyNotAttachableException{Message: m}
+	case directory.FeatureEnabled:
+		return &iam.FeatureEnabledException{Message: m}
+	case directory.FeatureDisabled:
+		return &iam.FeatureDisabledException{Message: m}
 	case directory.ValidationError:
 		return invalid("%s", m)
 	case directory.AccessDenied:

@@ -35,6 +35,7 @@ import (
 	"fmt"
 
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/federation"
 	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/wire"
@@ -44,10 +45,17 @@ import (
 type Service struct {
 	directory     *directory.Directory
 	organizations *organization.Organizations // nil: no account is in an organization
+	issuer        *federation.Issuer          // of outbound tokens; nil: there is none
 }
 
 // New serves what is in d.
 func New(d *directory.Directory) *Service { return &Service{directory: d} }
+
+// WithIssuer lets accounts have outbound tokens. It is called before the first request.
+func (s *Service) WithIssuer(i *federation.Issuer) *Service {
+	s.issuer = i
+	return s
+}
 
 // A handler serves one operation for the caller's account.
 type handler[I, O any] func(ctx context.Context, account string, in *I) (*O, error)
@@ -92,6 +100,8 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.accountWide()...)
 	all = append(all, s.absent()...)
 	all = append(all, s.rootAccess()...)
+	all = append(all, s.oidcOperations()...)
+	all = append(all, s.outboundOperations()...)
 	return all
 }
 

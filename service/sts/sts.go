@@ -1,9 +1,9 @@
 // Package sts is the Security Token Service in AWS's shapes: it translates
 // between api/sts and identity/sessions, and nothing else.
 //
-// Start with Operations, the table for the gate. Served are AssumeRole, AssumeRoot,
-// GetCallerIdentity, GetSessionToken, GetAccessKeyInfo and
-// DecodeAuthorizationMessage; everything of federation and outbound identity is
+// Start with Operations, the table for the gate. AssumeRole, AssumeRoot, GetCallerIdentity,
+// GetSessionToken, GetAccessKeyInfo and DecodeAuthorizationMessage are in this
+// file, what has to do with identities of elsewhere in federation.go. SAML is
 // not in the table, so the gate refuses it.
 //
 // The secret of new credentials goes out through operation.Call.Reveal and
@@ -29,7 +29,7 @@ type service struct {
 // Operations is the table of STS.
 func Operations(s *sessions.Sessions) []operation.Operation {
 	v := service{s}
-	return []operation.Operation{
+	return append(v.federation(),
 		operation.New(sts.AssumeRole, v.assumeRole, v.mayAssumeRole),
 		operation.New(sts.AssumeRoot, v.assumeRoot, v.mayAssumeRoot),
 		operation.New(sts.DecodeAuthorizationMessage, v.decodeMessage,
@@ -39,7 +39,7 @@ func Operations(s *sessions.Sessions) []operation.Operation {
 		operation.New(sts.GetAccessKeyInfo, v.accessKeyInfo, nil),
 		operation.New(sts.GetCallerIdentity, v.callerIdentity, nil),
 		operation.New(sts.GetSessionToken, v.sessionToken, nil),
-	}
+	)
 }
 
 // caller is who calls, as package sessions knows it.
@@ -184,6 +184,18 @@ func fault(err error) error {
 		return &sts.PackedPolicyTooLargeException{Message: refusal.Message}
 	case sessions.InvalidAuthorizationMessage:
 		return &sts.InvalidAuthorizationMessageException{Message: refusal.Message}
+	case sessions.InvalidIdentityToken:
+		return &sts.InvalidIdentityTokenException{Message: refusal.Message}
+	case sessions.ExpiredToken:
+		return &sts.ExpiredTokenException{Message: refusal.Message}
+	case sessions.IDPCommunicationError:
+		return &sts.IDPCommunicationErrorException{Message: refusal.Message}
+	case sessions.OutboundDisabled:
+		return &sts.OutboundWebIdentityFederationDisabledException{Message: refusal.Message}
+	case sessions.SessionDurationEscalation:
+		return &sts.SessionDurationEscalationException{Message: refusal.Message}
+	case sessions.PayloadTooLarge:
+		return &sts.JWTPayloadSizeExceededException{Message: refusal.Message}
 	case sessions.AccessDenied:
 		return denied(refusal.Message)
 	}

@@ -218,6 +218,10 @@ func lookup(op uint64) (operation, bool) {
 		return operation{false, (*authority).resolveKey}, true
 	case message.OpStatus:
 		return operation{false, (*authority).status}, true
+	case message.OpNewSigner:
+		return operation{true, (*authority).newSigner}, true
+	case message.OpSignIdentity:
+		return operation{true, (*authority).signIdentity}, true
 	}
 	return operation{}, false
 }
