@@ -113,6 +113,8 @@ type authority struct {
 	sessions    cache[*session]
 	signing     cache[*secret.Bytes]
 	revocations revocations
+	attempts    attempts
+	hasher      hasher
 	deflater    deflater
 }
 
@@ -181,6 +183,7 @@ type result struct {
 	message.Result
 	secret [message.SecretLen]byte
 	key    [32]byte
+	large  []byte // of a new device's seed and picture
 }
 
 // lookup is the table: the whole of what an authority does.
@@ -204,6 +207,12 @@ func lookup(op uint64) (operation, bool) {
 		return operation{true, (*authority).revoke}, true
 	case message.OpRevocations:
 		return operation{false, (*authority).listRevocations}, true
+	case message.OpNewFactor:
+		return operation{true, (*authority).newFactor}, true
+	case message.OpPairFactor:
+		return operation{true, (*authority).pairFactor}, true
+	case message.OpSetPassword:
+		return operation{true, (*authority).setPassword}, true
 	case message.OpStatus:
 		return operation{false, (*authority).status}, true
 	}
@@ -233,6 +242,7 @@ func (a *authority) Handle(q *link.Request, dst []byte) (out []byte, code uint64
 	defer func() {
 		secret.Wipe(r.secret[:])
 		secret.Wipe(r.key[:])
+		secret.Wipe(r.large)
 	}()
 	// A broken invariant in one call must not end all authentication; what went
 	// wrong is not told, because it could be part of a secret.
