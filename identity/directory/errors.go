@@ -21,6 +21,12 @@ const (
 	PolicyNotAttachable     Code = "PolicyNotAttachable"
 	ValidationError         Code = "ValidationError"
 	AccessDenied            Code = "AccessDenied" // a customer may not change what the operator manages
+
+	InvalidAuthenticationCode Code = "InvalidAuthenticationCode"
+	InvalidUserType           Code = "InvalidUserType"
+	PasswordPolicyViolation   Code = "PasswordPolicyViolation"
+	ReportExpired             Code = "ReportExpired"
+	ReportNotPresent          Code = "ReportNotPresent"
 )
 
 // An Error is a refusal: Code and Message are what the caller of IAM is

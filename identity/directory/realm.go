@@ -34,6 +34,13 @@ type realm struct {
 	used       map[string]*use                 // guarded by write and mu; by access key id or role id
 	users      map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it attached
 	bounded    map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it as boundary
+	mfa        map[string]*mfa                 // guarded by write and mu; by folded path and name
+	logins     map[string]*login               // guarded by write and mu; by the user's unique id
+
+	passwordPolicy    *passwordPolicyRecord // guarded by write and mu; nil: AWS's default
+	passwordPolicyMod kv.Rev                // guarded by write and mu
+
+	report atomic.Pointer[CredentialReport] // the last one; nil: none
 
 	// sorted are the folded names of each kind in order, made on demand under mu and
 	// forgotten when names change.
@@ -92,6 +99,8 @@ func newRealm(account string) *realm {
 		used:     make(map[string]*use),
 		users:    make(map[string]map[*entity]struct{}),
 		bounded:  make(map[string]map[*entity]struct{}),
+		mfa:      make(map[string]*mfa),
+		logins:   make(map[string]*login),
 	}
 }
 
@@ -279,6 +288,13 @@ func (r *realm) recordKeys() []kv.Key {
 	for id := range r.keys {
 		keys = append(keys, recordKey(r.account, sectionKey, id))
 	}
+	for id := range r.mfa {
+		keys = append(keys, recordKey(r.account, sectionMFA, id))
+	}
+	for id := range r.logins {
+		keys = append(keys, recordKey(r.account, sectionLogin, id))
+	}
+	keys = append(keys, recordKey(r.account, sectionPasswordPolicy, passwordPolicyID))
 	return keys
 }
 

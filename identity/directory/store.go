@@ -22,6 +22,10 @@ import (
 //	I ACCOUNT "version" UNIQUE-ID NUMBER     versionRecord
 //	I ACCOUNT "key" ACCESS-KEY-ID            keyRecord
 //	I ACCOUNT "used" ID                      usedRecord (access keys and roles)
+//	I ACCOUNT "accessed" UNIQUE-ID           accessedRecord (users and roles)
+//	I ACCOUNT "mfa" lower(PATH NAME)         mfaRecord
+//	I ACCOUNT "login" UNIQUE-ID              loginRecord (users)
+//	I ACCOUNT "password-policy" "account"    passwordPolicyRecord
 
 type accountRecord struct {
 	Name      string `cbor:"1,keyasint"`
@@ -70,6 +74,10 @@ type entityRecord struct {
 	// saved, by ARN (policy-evaluation section 1, "Principals are stored as ids").
 	Bound      map[string]string `cbor:"13,keyasint,omitempty"`
 	MaxSession int               `cbor:"14,keyasint,omitempty"`
+	// MFA are the devices of a user, and Login says whether there is a login
+	// profile: here too, as Keys are.
+	MFA   []string `cbor:"40,keyasint,omitempty"`
+	Login bool     `cbor:"41,keyasint,omitempty"`
 }
 
 type policyRecord struct {
@@ -122,6 +130,11 @@ const (
 	sectionVersion = "version"
 	sectionKey     = "key"
 	sectionUsed    = "used"
+
+	sectionAccessed       = "accessed"
+	sectionMFA            = "mfa"
+	sectionLogin          = "login"
+	sectionPasswordPolicy = "password-policy"
 )
 
 func accountKey(account string) kv.Key { return kv.Table('A').Text("account").Text(account) }
@@ -374,6 +387,14 @@ func (d *Directory) applyLocked(r *realm, key, value []byte, mod kv.Rev) error {
 		return applyRecord(key, value, mod, func(rec *keyRecord) { d.setKey(r, id, rec, mod) })
 	case sectionUsed:
 		return applyRecord(key, value, mod, func(rec *usedRecord) { r.setUsed(id, rec) })
+	case sectionAccessed:
+		return applyRecord(key, value, mod, func(rec *accessedRecord) { d.setAccessed(r, id, rec) })
+	case sectionMFA:
+		return applyRecord(key, value, mod, func(rec *mfaRecord) { r.setMFA(id, rec, mod) })
+	case sectionLogin:
+		return applyRecord(key, value, mod, func(rec *loginRecord) { r.setLogin(id, rec, mod) })
+	case sectionPasswordPolicy:
+		return applyRecord(key, value, mod, func(rec *passwordPolicyRecord) { r.setPasswordPolicy(rec, mod) })
 	case sectionVersion:
 		n, _, err := kv.ReadUint(rest)
 		if err != nil {
