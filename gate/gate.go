@@ -54,7 +54,7 @@ type Recorder interface {
 	AppendAll(ctx context.Context, es []log.Event) ([]log.Receipt, error)
 }
 
-// Config is what a gate needs; every field is required but Logger.
+// Config is what a gate needs; every field is required but Accesses and Logger.
 type Config struct {
 	Router        *wire.Router
 	Operations    []operation.Operation
@@ -65,6 +65,7 @@ type Config struct {
 	// Operator is the operator's account. Its log keeps the refusals of callers whose account is not known, and only
 	// its principals reach operator operations.
 	Operator string
+	Accesses Accesses     // nil: not noted
 	Logger   *slog.Logger // nil: silent
 }
 
@@ -125,6 +126,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.end()
 	err := x.pass()
 	x.settle(err)
+	x.note()
 	if x.recorded() {
 		if err := x.record(); err != nil {
 			g.Logger.Error("audit record not durable, answer withheld", "request", x.call.RequestID, "error", err)

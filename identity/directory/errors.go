@@ -23,7 +23,6 @@ const (
 	AccessDenied            Code = "AccessDenied" // a customer may not change what the operator manages
 
 	InvalidAuthenticationCode Code = "InvalidAuthenticationCode"
-	InvalidUserType           Code = "InvalidUserType"
 	PasswordPolicyViolation   Code = "PasswordPolicyViolation"
 	ReportExpired             Code = "ReportExpired"
 	ReportNotPresent          Code = "ReportNotPresent"

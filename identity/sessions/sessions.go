@@ -17,8 +17,8 @@
 // inactive, or when the authority has a revocation for it.
 //
 // Not done here: parsing signatures (identity/sigv4), the decision itself
-// (identity/authz), federation and MFA, which have issues of their own;
-// parameters that would need them are refused.
+// (identity/authz), checking the codes of MFA devices (the authority does, when
+// it makes the session), and federation; parameters that would need it are refused.
 package sessions
 
 import (
@@ -41,6 +41,8 @@ import (
 type Authority interface {
 	Witness(ctx context.Context, q authority.Request) (*authority.Claims, error)
 	IssueSession(ctx context.Context, c authority.Claims) (accessKeyID string, sec *secret.Bytes, token string, err error)
+	// IssueSessionWithFactor is IssueSession for a caller who shows the code of an MFA device; authority.ErrCode if it is not good.
+	IssueSessionWithFactor(ctx context.Context, c authority.Claims, f authority.Factor) (accessKeyID string, sec *secret.Bytes, token string, err error)
 	SealMessage(ctx context.Context, account string, plain []byte) (string, error)
 	OpenMessage(ctx context.Context, account, message string) ([]byte, error)
 }

@@ -81,6 +81,9 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.attachments()...)
 	all = append(all, s.inlinePolicies()...)
 	all = append(all, s.tags()...)
+	all = append(all, s.mfaDevices()...)
+	all = append(all, s.passwords()...)
+	all = append(all, s.reports()...)
 	return all
 }
 
