@@ -68,7 +68,7 @@ func (d *Directory) Accessed(principal, service, action, region string) {
 	if !ok {
 		return
 	}
-	e := v.(*entity)
+	e := v.(*entity) // a user or role: nothing else is among the principals
 	now := d.clock.Now().UnixMilli()
 	if t := e.used.access.Load(); t != nil {
 		if a := (*t)[accessOf{service, action}]; a != nil && now-a.ms.Load() < accessGrain {

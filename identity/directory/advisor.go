@@ -24,8 +24,8 @@ const (
 	maxJobs = 100
 )
 
-// serviceNames are the services that reports are about, as AWS calls them.
-var serviceNames = map[string]string{
+// namespaces are the services that reports are about, as AWS calls them.
+var namespaces = map[string]string{
 	"access-analyzer": "AWS IAM Access Analyzer",
 	"cloudtrail":      "AWS CloudTrail",
 	"ebs":             "Amazon Elastic Block Store",
@@ -81,9 +81,10 @@ type jobs struct {
 type target struct {
 	entities []*entity          // whose accesses count
 	policies []*policy.Document // that allow
+	carriers []*entity          // on which they hang; none for a policy
 }
 
-// target finds the user, role or managed policy of an ARN in an account.
+// target finds the user, group, role or managed policy of an ARN in an account.
 // Caller holds r.mu.
 func (d *Directory) target(r *realm, of string) (target, error) {
 	gone := refuse(NoSuchEntity, "ARN %s was not found.", of)
@@ -91,44 +92,59 @@ func (d *Directory) target(r *realm, of string) (target, error) {
 	if err != nil || a.Partition != arn.Partition || a.Service != "iam" || a.Region != "" {
 		return target{}, refuse(InvalidInput, "ARN %s is not valid.", of)
 	}
-	kind, rest := a.Split()
-	switch kind {
-	case "user", "role":
-		k := UserKind
-		if kind == "role" {
-			k = RoleKind
-		}
-		e := r.names[nameOf{k, fold(lastSegment(rest))}]
-		if e == nil || e.arn() != of {
-			return target{}, gone
-		}
-		docs, err := d.identityPolicies(e)
-		return target{[]*entity{e}, docs}, err
-	case "policy":
+	word, rest := a.Split()
+	if word == PolicyKind.String() {
 		doc, err := d.compiled(r, of)
 		if err != nil {
 			return target{}, gone
 		}
 		t := target{policies: []*policy.Document{doc}}
 		for e := range r.users[of] {
-			t.entities = append(t.entities, e)
+			t.entities = append(t.entities, e.people()...)
+		}
+		// Who has it by a group as well counts once.
+		slices.SortFunc(t.entities, func(a, b *entity) int { return strings.Compare(a.rec.ID, b.rec.ID) })
+		t.entities = slices.Compact(t.entities)
+		return t, nil
+	}
+	for _, kind := range []Kind{UserKind, RoleKind, GroupKind} {
+		if kind.String() != word {
+			continue
+		}
+		e, err := r.find(kind, lastSegment(rest))
+		if err != nil || e.arn() != of {
+			return target{}, gone
+		}
+		t := target{entities: e.people(), carriers: e.carriers()}
+		for _, c := range t.carriers {
+			if t.policies, err = d.grants(r, t.policies, c.rec); err != nil {
+				return target{}, err
+			}
 		}
 		return t, nil
 	}
 	return target{}, refuse(InvalidInput, "ARN %s is not that of a user, group, role or policy.", of)
 }
 
-// identityPolicies are the compiled identity policies of a user or role.
-// Caller holds e.realm.mu.
-func (d *Directory) identityPolicies(e *entity) ([]*policy.Document, error) {
-	if s := e.snapshot.Load(); s != nil {
-		return s.Policies.Identity, nil
+// people are who acts: the entity itself, or a group's members. Caller holds
+// realm.mu.
+func (e *entity) people() []*entity {
+	if e.rec.Kind == GroupKind {
+		return slices.Collect(maps.Keys(e.realm.members[e.rec.ID]))
 	}
-	s, err := d.build(e)
-	if err != nil {
-		return nil, err
+	return []*entity{e}
+}
+
+// carriers are where the entity's policies hang: on itself, and on a user's
+// groups. Caller holds realm.mu.
+func (e *entity) carriers() []*entity {
+	all := []*entity{e}
+	for _, id := range e.rec.Groups {
+		if g := e.realm.entities[id]; g != nil {
+			all = append(all, g)
+		}
 	}
-	return s.Policies.Identity, nil
+	return all
 }
 
 // allowsService says whether a document allows any action of a service.
@@ -155,8 +171,8 @@ func allowsService(doc *policy.Document, namespace string) bool {
 	return false
 }
 
-// GenerateServiceLastAccessedDetails makes a report about a user, role or
-// managed policy, with actions if wanted, and returns the id of the job under
+// GenerateServiceLastAccessedDetails makes a report about a user, group, role
+// or managed policy, with actions if wanted, and returns the id of the job under
 // which it can be fetched by the account.
 func (d *Directory) GenerateServiceLastAccessedDetails(account, of string, actions bool) (jobID string, err error) {
 	r, err := d.need(account)
@@ -195,11 +211,11 @@ func (t *target) services(now time.Time, actions bool) (all []ServiceAccess) {
 		noted[e] = e.used.accessed(now)
 	}
 	slices.SortFunc(t.entities, func(a, b *entity) int { return strings.Compare(a.arn(), b.arn()) })
-	for _, namespace := range slices.Sorted(maps.Keys(serviceNames)) {
+	for _, namespace := range slices.Sorted(maps.Keys(namespaces)) {
 		if !slices.ContainsFunc(t.policies, func(doc *policy.Document) bool { return allowsService(doc, namespace) }) {
 			continue
 		}
-		s := ServiceAccess{Namespace: namespace, Name: serviceNames[namespace]}
+		s := ServiceAccess{Namespace: namespace, Name: namespaces[namespace]}
 		last := make(map[string]ActionAccess)
 		for _, e := range t.entities {
 			who := AccessEntity{Kind: e.rec.Kind, ARN: e.arn(), ID: e.rec.ID, Name: e.rec.Name, Path: e.rec.Path}
@@ -283,7 +299,7 @@ func (d *Directory) PoliciesGranting(account, of, namespace string) ([]Granting,
 		return nil, err
 	}
 	var all []Granting
-	for _, e := range t.entities {
+	for _, e := range t.carriers {
 		for _, p := range e.rec.Attached {
 			doc, err := d.compiled(r, p)
 			if err != nil {

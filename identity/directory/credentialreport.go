@@ -85,8 +85,8 @@ func (r *realm) credentialReport() ([]byte, error) {
 	root := []string{"<root_account>", arn.Root(r.account), reportTime(instant(r.accountRec.Created)), "false", notApplicable, notApplicable, notApplicable, "false"}
 	root = appendKeys(root, nil)
 	_ = w.Write(root)
-	for _, name := range r.order(UserKind) {
-		e := r.names[nameOf{UserKind, name}]
+	for _, u := range r.order[UserKind] {
+		e := u.e
 		row := []string{e.rec.Name, e.arn(), reportTime(instant(e.rec.Created))}
 		if l := r.logins[e.rec.ID]; l != nil {
 			next := notApplicable

@@ -395,6 +395,11 @@ func (d *Directory) CountMFADevices(account string) (all, inUse int) {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.countMFA()
+}
+
+// countMFA is CountMFADevices. Caller holds r.mu.
+func (r *realm) countMFA() (all, inUse int) {
 	for _, m := range r.mfa {
 		if m.rec.User != "" {
 			inUse++

@@ -3,6 +3,7 @@ package iam
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/leadglass/leadglass/api/iam"
@@ -52,7 +53,7 @@ func (q question) anyEntity(of string) (operation.Ask, error) {
 	if a.Account != q.call.Account {
 		return ask, nil
 	}
-	// Under the ARN of the call: an entity of that name with another path is another ARN.
+	// An entity of that name with another path is another ARN, and asked about like one that is missing.
 	var tags []directory.Tag
 	switch kind {
 	case "user":
@@ -71,14 +72,7 @@ func (q question) anyEntity(of string) (operation.Ask, error) {
 	return ask, nil
 }
 
-func lastSegment(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return path[i+1:]
-		}
-	}
-	return path
-}
+func lastSegment(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 func (s *Service) generateCredentialReport(_ context.Context, account string, _ *iam.GenerateCredentialReportInput) (*iam.GenerateCredentialReportOutput, error) {
 	started, err := s.directory.GenerateCredentialReport(account)

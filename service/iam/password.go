@@ -85,7 +85,7 @@ func (s *Service) deleteAccountPasswordPolicy(ctx context.Context, account strin
 	return none[iam.DeleteAccountPasswordPolicyOutput](s.directory.DeleteAccountPasswordPolicy(ctx, account))
 }
 
-func profileShape(l directory.LoginProfile) *iam.LoginProfile {
+func loginShape(l directory.LoginProfile) *iam.LoginProfile {
 	return &iam.LoginProfile{UserName: l.UserName, CreateDate: date(l.Created), PasswordResetRequired: &l.ResetRequired}
 }
 
@@ -102,7 +102,7 @@ func (s *Service) createLoginProfile(ctx context.Context, account string, in *ia
 	if err != nil {
 		return nil, err
 	}
-	return &iam.CreateLoginProfileOutput{LoginProfile: profileShape(l)}, nil
+	return &iam.CreateLoginProfileOutput{LoginProfile: loginShape(l)}, nil
 }
 
 func (s *Service) getLoginProfile(ctx context.Context, account string, in *iam.GetLoginProfileInput) (*iam.GetLoginProfileOutput, error) {
@@ -114,7 +114,7 @@ func (s *Service) getLoginProfile(ctx context.Context, account string, in *iam.G
 	if err != nil {
 		return nil, err
 	}
-	return &iam.GetLoginProfileOutput{LoginProfile: profileShape(l)}, nil
+	return &iam.GetLoginProfileOutput{LoginProfile: loginShape(l)}, nil
 }
 
 func (s *Service) updateLoginProfile(ctx context.Context, account string, in *iam.UpdateLoginProfileInput) (*iam.UpdateLoginProfileOutput, error) {
