@@ -132,7 +132,7 @@ func (k auditKeys) OpenDEK(ctx context.Context, _ string, handle, enc, ct, info 
 
 // openDomains opens what the services stand on.
 func (d *Daemon) openDomains(ctx context.Context) (err error) {
-	if d.directory, err = directory.Open(ctx, d.store, directory.Config{Clock: clock.System, Authority: d.authority.Client()}); err != nil {
+	if d.directory, err = directory.Open(ctx, d.store, directory.Config{Clock: clock.System, Authority: d.authority.Client(), Factors: d.authority.Client()}); err != nil {
 		return err
 	}
 	if err = d.openSessions(ctx); err != nil {
@@ -197,7 +197,7 @@ func (d *Daemon) openServices(context.Context) error {
 		return err
 	}
 	d.gate, err = gate.New(gate.Config{
-		Router: router, Operations: ops, Authenticator: d.sessions, Recorder: d.log, Clock: clock.System,
+		Router: router, Operations: ops, Authenticator: d.sessions, Recorder: d.log, Accesses: d.directory, Clock: clock.System,
 		Region: d.cfg.Region, Operator: d.operator, Organizations: d.orgs, Logger: d.cfg.Logger,
 	})
 	return err

@@ -57,7 +57,7 @@ type Recorder interface {
 	AppendAll(ctx context.Context, es []log.Event) ([]log.Receipt, error)
 }
 
-// Config is what a gate needs; every field is required but Organizations and Logger.
+// Config is what a gate needs; every field is required but Accesses, Organizations and Logger.
 type Config struct {
 	Router        *wire.Router
 	Operations    []operation.Operation
@@ -68,6 +68,7 @@ type Config struct {
 	// Operator is the operator's account. Its log keeps the refusals of callers whose account is not known, and only
 	// its principals reach operator operations.
 	Operator string
+	Accesses Accesses // nil: not noted
 	// Organizations says what limits an account from above; nil: nothing does.
 	Organizations *organization.Organizations
 	Logger        *slog.Logger // nil: silent
@@ -133,6 +134,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.end()
 	err := x.pass()
 	x.settle(err)
+	x.note()
 	if x.recorded() && !x.throttled() {
 		if err := x.record(); err != nil {
 			g.Logger.Error("audit record not durable, answer withheld", "request", x.call.RequestID, "error", err)

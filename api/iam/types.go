@@ -467,8 +467,8 @@ type DisableOutboundWebIdentityFederationOutput struct{}
 type EnableMFADeviceInput struct {
 	UserName            string `aws:"UserName,req,min=1,max=128,pat=1"`
 	SerialNumber        string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
-	AuthenticationCode1 string `aws:"AuthenticationCode1,req,min=6,max=6,pat=15"`
-	AuthenticationCode2 string `aws:"AuthenticationCode2,req,min=6,max=6,pat=15"`
+	AuthenticationCode1 string `aws:"AuthenticationCode1,req,min=6,max=6,pat=15,sens"`
+	AuthenticationCode2 string `aws:"AuthenticationCode2,req,min=6,max=6,pat=15,sens"`
 }
 
 // EnableMFADeviceOutput has no members.
@@ -1395,8 +1395,8 @@ type RemoveUserFromGroupOutput struct{}
 type ResyncMFADeviceInput struct {
 	UserName            string `aws:"UserName,req,min=1,max=128,pat=1"`
 	SerialNumber        string `aws:"SerialNumber,req,min=9,max=256,pat=11"`
-	AuthenticationCode1 string `aws:"AuthenticationCode1,req,min=6,max=6,pat=15"`
-	AuthenticationCode2 string `aws:"AuthenticationCode2,req,min=6,max=6,pat=15"`
+	AuthenticationCode1 string `aws:"AuthenticationCode1,req,min=6,max=6,pat=15,sens"`
+	AuthenticationCode2 string `aws:"AuthenticationCode2,req,min=6,max=6,pat=15,sens"`
 }
 
 // ResyncMFADeviceOutput has no members.

@@ -98,9 +98,8 @@ func TestASignatureWithTheSecretIsWitnessed(t *testing.T) {
 }
 
 func claimsFor(d time.Duration) authority.Claims {
-	mfa := time.Now().Add(-time.Minute).UTC().Truncate(time.Millisecond)
 	return authority.Claims{
-		Type: authority.AssumedRole, Account: account, PrincipalID: "AROAEXAMPLEEXAMPLE123", MFA: &mfa,
+		Type: authority.AssumedRole, Account: account, PrincipalID: "AROAEXAMPLEEXAMPLE123",
 		ARN: "arn:aws:sts::111122223333:assumed-role/reader/me", RoleARN: "arn:aws:iam::111122223333:role/reader",
 		SessionName: "me", Expires: time.Now().Add(d).UTC().Truncate(time.Millisecond),
 		Policies: []string{`{"Version":"2012-10-17","Statement":[]}`}, PolicyARNs: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"},

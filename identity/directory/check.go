@@ -23,6 +23,8 @@ type stored struct {
 	providers map[string]*oidcRecord // by URL
 	outbound  *outboundRecord
 	deleted   []*deletionRecord
+	mfa       map[string]*mfaRecord
+	logins    map[string]bool
 	problems  []string
 }
 
@@ -41,6 +43,7 @@ func (d *Directory) Check(ctx context.Context) (problems []string, err error) {
 				account: account, entities: make(map[string]*entityRecord), policies: make(map[string]*policyRecord),
 				keys: make(map[string]*keyRecord), versions: make(map[string]string), names: make(map[string]string),
 				providers: make(map[string]*oidcRecord),
+				mfa:       make(map[string]*mfaRecord), logins: make(map[string]bool),
 			}
 		}
 		if err := all[account].take(e, rest); err != nil {
@@ -109,6 +112,17 @@ func (s *stored) take(e kv.Entry, rest []byte) error {
 	case sectionDeletion:
 		s.deleted = append(s.deleted, new(deletionRecord))
 		return decode(e.Key, e.Value, e.Mod, s.deleted[len(s.deleted)-1])
+	case sectionAccessed:
+		s.used = append(s.used, id)
+		return decode(e.Key, e.Value, e.Mod, new(accessedRecord))
+	case sectionMFA:
+		s.mfa[id] = new(mfaRecord)
+		return decode(e.Key, e.Value, e.Mod, s.mfa[id])
+	case sectionLogin:
+		s.logins[id] = true
+		return decode(e.Key, e.Value, e.Mod, new(loginRecord))
+	case sectionPasswordPolicy:
+		return decode(e.Key, e.Value, e.Mod, new(passwordPolicyRecord))
 	}
 	return fmt.Errorf("unknown section %q", section)
 }
@@ -177,6 +191,7 @@ func (d *Directory) compare(s *stored) {
 	}
 	s.checkProviders()
 	s.checkOutbound()
+	s.compareFactors()
 	for _, id := range s.used {
 		if s.keys[id] == nil && s.entities[id] == nil {
 			s.problem("a last use of %s, which is not there", id)
@@ -238,5 +253,35 @@ func (s *stored) named(key kv.Key, id string) {
 func (s *stored) compiles(id string, kind policy.Kind, text string) {
 	if _, err := policy.Parse(kind, []byte(text)); err != nil {
 		s.problem("a policy of %s is none any more: %v", id, err)
+	}
+}
+
+// compareFactors compares users with their MFA devices and login profiles.
+func (s *stored) compareFactors() {
+	for id, rec := range s.entities {
+		for _, device := range rec.MFA {
+			if m := s.mfa[device]; m == nil || m.User != id {
+				s.problem("user %s lists an MFA device that is not its own", id)
+			}
+		}
+		if rec.Login != s.logins[id] {
+			s.problem("user %s and its login profile disagree", id)
+		}
+	}
+	for id, m := range s.mfa {
+		if id != mfaID(m.Path, m.Name) {
+			s.problem("an MFA device rests under a name that is not its own")
+		}
+		if m.User == "" {
+			continue
+		}
+		if u := s.entities[m.User]; u == nil || !slices.Contains(u.MFA, id) {
+			s.problem("an MFA device says that it is of %s, which does not list it", m.User)
+		}
+	}
+	for id := range s.logins {
+		if s.entities[id] == nil {
+			s.problem("a login profile of %s, which is not there", id)
+		}
 	}
 }

@@ -16,6 +16,8 @@
 //
 // Secrets are not here: an access key's secret is made and sealed by the
 // authority (Config.Authority), and what the store keeps is the sealed record.
+// So are the seeds of MFA devices and the passwords (Config.Factors).
+//
 // A group is nobody: it has no Snapshot and cannot be named as a principal. What
 // hangs on it is part of its members' Snapshots. A service-linked role belongs to
 // a service: beyond its description and its tags nothing of it can be changed.
@@ -59,6 +61,8 @@ type Config struct {
 	Clock     clock.Clock
 	Authority Authority
 	Quotas    Quotas // zero fields: AWS's defaults
+	// Factors keeps second factors and passwords. Without it they cannot be made.
+	Factors Factors
 }
 
 // Quotas limit what one account may hold. Zero means the default in brackets.
@@ -78,6 +82,7 @@ type Directory struct {
 	store     kv.Store
 	clock     clock.Clock
 	authority Authority
+	factors   Factors // nil: none
 	quotas    Quotas
 
 	principals  sync.Map                   // unique id to *entity
@@ -94,9 +99,11 @@ type Directory struct {
 		docs map[parsedText]*policy.Document // guarded by mu
 	}
 
-	dirty dirty
-	stop  context.CancelFunc
-	done  chan struct{} // closed when run has returned
+	dirty    dirty
+	accesses accesses
+	jobs     jobs
+	stop     context.CancelFunc
+	done     chan struct{} // closed when run has returned
 }
 
 // Open loads every account from store and starts writing last uses in the
@@ -110,7 +117,7 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Directory, error) {
 		return nil, err
 	}
 	d := &Directory{
-		store: store, clock: cfg.Clock, authority: cfg.Authority, quotas: cfg.Quotas.orDefault(),
+		store: store, clock: cfg.Clock, authority: cfg.Authority, factors: cfg.Factors, quotas: cfg.Quotas.orDefault(),
 		managed: managed, realms: make(map[string]*realm), done: make(chan struct{}),
 	}
 	d.parsed.docs = make(map[parsedText]*policy.Document)

@@ -23,6 +23,11 @@ const (
 	FeatureEnabled          Code = "FeatureEnabled"
 	FeatureDisabled         Code = "FeatureDisabled"
 	AccessDenied            Code = "AccessDenied" // a customer may not change what the operator manages
+
+	InvalidAuthenticationCode Code = "InvalidAuthenticationCode"
+	PasswordPolicyViolation   Code = "PasswordPolicyViolation"
+	ReportExpired             Code = "ReportExpired"
+	ReportNotPresent          Code = "ReportNotPresent"
 )
 
 // An Error is a refusal: Code and Message are what the caller of IAM is

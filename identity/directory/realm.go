@@ -39,6 +39,13 @@ type realm struct {
 	bounded    map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it as boundary
 	members    map[string]map[*entity]struct{} // guarded by write and mu; unique id of a group to its users
 	deletions  map[string]*deletionRecord      // guarded by write and mu; by task id
+	mfa        map[string]*mfa                 // guarded by write and mu; by folded path and name
+	logins     map[string]*login               // guarded by write and mu; by the user's unique id
+
+	passwordPolicy    *passwordPolicyRecord // guarded by write and mu; nil: AWS's default
+	passwordPolicyMod kv.Rev                // guarded by write and mu
+
+	report atomic.Pointer[CredentialReport] // the last one; nil: none
 
 	// sorted are the folded names of the managed policies in order, made on demand
 	// under mu and forgotten when names change.
@@ -97,6 +104,8 @@ func newRealm(account string) *realm {
 
 		deletions: make(map[string]*deletionRecord),
 		providers: make(map[string]*provider),
+		mfa:       make(map[string]*mfa),
+		logins:    make(map[string]*login),
 	}
 }
 
@@ -301,6 +310,13 @@ func (r *realm) recordKeys() []kv.Key {
 	if r.outbound != nil {
 		keys = append(keys, outboundKey(r.account))
 	}
+	for id := range r.mfa {
+		keys = append(keys, recordKey(r.account, sectionMFA, id))
+	}
+	for id := range r.logins {
+		keys = append(keys, recordKey(r.account, sectionLogin, id))
+	}
+	keys = append(keys, recordKey(r.account, sectionPasswordPolicy, passwordPolicyID))
 	return keys
 }
 

@@ -215,8 +215,10 @@ func (d *Directory) AccountSummary(account string) (map[string]int, error) {
 	for _, m := range r.policies {
 		versions += len(m.rec.Versions)
 	}
+	devices, inUse := r.countMFA()
 	q := d.quotas
 	return map[string]int{
+		"MFADevices": devices, "MFADevicesInUse": inUse,
 		"Users": len(r.order[UserKind]), "UsersQuota": q.Users,
 		"Groups": len(r.order[GroupKind]), "GroupsQuota": q.Groups, "GroupsPerUserQuota": q.GroupsPerUser,
 		"Roles": len(r.order[RoleKind]), "RolesQuota": q.Roles,

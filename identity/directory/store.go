@@ -26,6 +26,10 @@ import (
 //	I ACCOUNT "deletion" UUID                deletionRecord (of service-linked roles)
 //	I ACCOUNT "oidc" URL                     oidcRecord (OpenID Connect providers)
 //	I ACCOUNT "outbound" "issuer"            outboundRecord (outbound web identity)
+//	I ACCOUNT "accessed" UNIQUE-ID           accessedRecord (users and roles)
+//	I ACCOUNT "mfa" lower(PATH NAME)         mfaRecord
+//	I ACCOUNT "login" UNIQUE-ID              loginRecord (users)
+//	I ACCOUNT "password-policy" "account"    passwordPolicyRecord
 
 type accountRecord struct {
 	Name      string `cbor:"1,keyasint"`
@@ -85,6 +89,10 @@ type entityRecord struct {
 	Role     string   `cbor:"18,keyasint,omitempty"`
 	// Service is the service principal that a service-linked role belongs to.
 	Service string `cbor:"19,keyasint,omitempty"`
+	// MFA are the devices of a user, and Login says whether there is a login
+	// profile: here too, as Keys are.
+	MFA   []string `cbor:"40,keyasint,omitempty"`
+	Login bool     `cbor:"41,keyasint,omitempty"`
 }
 
 type policyRecord struct {
@@ -138,7 +146,11 @@ const (
 	sectionKey     = "key"
 	sectionUsed    = "used"
 
-	sectionDeletion = "deletion"
+	sectionDeletion       = "deletion"
+	sectionAccessed       = "accessed"
+	sectionMFA            = "mfa"
+	sectionLogin          = "login"
+	sectionPasswordPolicy = "password-policy"
 )
 
 func accountKey(account string) kv.Key { return kv.Table('A').Text("account").Text(account) }
@@ -408,6 +420,14 @@ func (d *Directory) applyLocked(r *realm, key, value []byte, mod kv.Rev) error {
 		return applyRecord(key, value, mod, func(rec *oidcRecord) { d.setProvider(r, id, rec, mod) })
 	case sectionOutbound:
 		return applyRecord(key, value, mod, func(rec *outboundRecord) { d.setOutbound(r, rec, mod) })
+	case sectionAccessed:
+		return applyRecord(key, value, mod, func(rec *accessedRecord) { d.setAccessed(r, id, rec) })
+	case sectionMFA:
+		return applyRecord(key, value, mod, func(rec *mfaRecord) { r.setMFA(id, rec, mod) })
+	case sectionLogin:
+		return applyRecord(key, value, mod, func(rec *loginRecord) { r.setLogin(id, rec, mod) })
+	case sectionPasswordPolicy:
+		return applyRecord(key, value, mod, func(rec *passwordPolicyRecord) { r.setPasswordPolicy(rec, mod) })
 	case sectionVersion:
 		n, _, err := kv.ReadUint(rest)
 		if err != nil {

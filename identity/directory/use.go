@@ -17,9 +17,11 @@ const flushEvery = 30 * time.Second
 // the same service costs two loads.
 const grain = int64(time.Minute / time.Millisecond)
 
-// A use is the last use of one access key or role.
+// A use is the last use of one access key or role, and of a user or role what
+// it asked for.
 type use struct {
-	last atomic.Pointer[usedRecord] // nil: never
+	last   atomic.Pointer[usedRecord]  // nil: never
+	access atomic.Pointer[accessTable] // nil: nothing; replaced under accesses.mu
 }
 
 // The uses that are not in the store yet.
@@ -86,7 +88,7 @@ func (d *Directory) flush(ctx context.Context) error {
 			d.dirty.mu.Unlock()
 		}
 	}
-	return failed
+	return errors.Join(failed, d.flushAccesses(ctx))
 }
 
 func (d *Directory) writeUse(ctx context.Context, r *realm, id string) error {
@@ -121,6 +123,7 @@ func (d *Directory) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.clock.After(flushEvery):
+			d.sweepAccesses()
 			// An error leaves the uses noted; Close reports one that stays.
 			_ = d.flush(ctx)
 		}

@@ -247,6 +247,10 @@ func (d *Directory) remove(ctx context.Context, account string, kind Kind, name 
 			return refuse(DeleteConflict, "Cannot delete entity, must delete policies first.")
 		case len(e.rec.Attached) > 0:
 			return refuse(DeleteConflict, "Cannot delete entity, must detach all policies first.")
+		case len(e.rec.MFA) > 0:
+			return refuse(DeleteConflict, "Cannot delete entity, must delete MFA device first.")
+		case e.rec.Login:
+			return refuse(DeleteConflict, "Cannot delete entity, must delete login profile first.")
 		}
 		if e.rec.Boundary != "" {
 			if err := d.use(t, r, e.rec.Boundary, -1); err != nil {
@@ -257,6 +261,7 @@ func (d *Directory) remove(ctx context.Context, account string, kind Kind, name 
 		t.delete(recordKey(account, sectionEntity, e.rec.ID), e.mod)
 		t.drop(nameKey(account, kind, e.rec.Name))
 		t.drop(recordKey(account, sectionUsed, e.rec.ID))
+		t.drop(recordKey(account, sectionAccessed, e.rec.ID))
 		return nil
 	})
 	if err != nil || !kind.principal() {

@@ -41,7 +41,7 @@ type AssumeRole struct {
 	Tags           []directory.Tag
 	TransitiveKeys []string
 	SourceIdentity string
-	MFA            bool // SerialNumber or TokenCode was given
+	MFA            MFA
 }
 
 // A Plan is an AssumeRole whose parameters are in order, with what must be
@@ -120,9 +120,8 @@ func roleAccount(roleARN string) (string, error) {
 // check refuses parameters that no role could make right.
 func (p *Plan) check() error {
 	in := &p.in
-	if in.MFA {
-		// There are no MFA devices yet, so none can be valid.
-		return refuse(AccessDenied, "MultiFactorAuthentication failed with invalid MFA one time pass code.")
+	if err := in.MFA.check(); err != nil {
+		return err
 	}
 	if !sessionName.MatchString(in.SessionName) {
 		return refuse(ValidationError, "1 validation error detected: Value at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*")
@@ -205,6 +204,7 @@ func (p *Plan) with(ask authz.Ask, action string) authz.Ask {
 	ask.Action = action
 	var k authz.Keys
 	k.Set("sts:RoleSessionName", p.in.SessionName)
+	p.in.MFA.set(&k)
 	// The duration that the session would have, so that a limit on it cannot be
 	// evaded by leaving the parameter out.
 	k.Set("sts:DurationSeconds", strconv.Itoa(p.in.Duration))
@@ -297,7 +297,7 @@ func (s *Sessions) AssumeRole(ctx context.Context, p *Plan) (Assumed, error) {
 	if err != nil {
 		return Assumed{}, err
 	}
-	cred, err := s.issue(ctx, claims)
+	cred, err := s.issueFor(ctx, p.caller, claims, p.in.MFA)
 	if err != nil {
 		return Assumed{}, err
 	}
@@ -347,7 +347,13 @@ func (s *Sessions) checkSessionPolicies(account string, in *AssumeRole) error {
 
 func (s *Sessions) issue(ctx context.Context, claims authority.Claims) (Credentials, error) {
 	akid, sec, token, err := s.authority.IssueSession(ctx, claims)
+	return issued(claims, akid, sec, token, err)
+}
+
+func issued(claims authority.Claims, akid string, sec *secret.Bytes, token string, err error) (Credentials, error) {
 	switch {
+	case errors.Is(err, authority.ErrCode):
+		return Credentials{}, refuse(AccessDenied, "%s", invalidCode)
 	case errors.Is(err, authority.ErrTooLarge):
 		// The one thing that depends on the caller and was not checked: how well its claims compress.
 		return Credentials{}, refuse(PackedPolicyTooLarge, "The session token would be longer than 4096 characters.")
@@ -358,15 +364,15 @@ func (s *Sessions) issue(ctx context.Context, claims authority.Claims) (Credenti
 }
 
 // SessionToken makes temporary credentials that are the user itself.
-func (s *Sessions) SessionToken(ctx context.Context, caller *Caller, duration int, mfa bool) (Credentials, error) {
+func (s *Sessions) SessionToken(ctx context.Context, caller *Caller, duration int, mfa MFA) (Credentials, error) {
 	if why := caller.Restricted("sts:GetSessionToken"); why != "" {
 		return Credentials{}, refuse(AccessDenied, "%s", why)
 	}
 	if caller.Principal.Type != authz.User {
 		return Credentials{}, refuse(AccessDenied, "Only an IAM user can call GetSessionToken.")
 	}
-	if mfa {
-		return Credentials{}, refuse(AccessDenied, "MultiFactorAuthentication failed with invalid MFA one time pass code.")
+	if err := mfa.check(); err != nil {
+		return Credentials{}, err
 	}
 	if duration == 0 {
 		duration = defaultTokenDuration
@@ -374,8 +380,8 @@ func (s *Sessions) SessionToken(ctx context.Context, caller *Caller, duration in
 	if duration < minDuration || duration > maxTokenDuration {
 		return Credentials{}, refuse(ValidationError, "1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: Member must have value between %d and %d", duration, minDuration, maxTokenDuration)
 	}
-	return s.issue(ctx, authority.Claims{
+	return s.issueFor(ctx, caller, authority.Claims{
 		Type: authority.SessionToken, Account: caller.Principal.Account, PrincipalID: caller.Principal.ID, ARN: caller.Principal.ARN,
 		Expires: s.clock.Now().Add(time.Duration(duration) * time.Second), CredentialID: caller.CredentialID,
-	})
+	}, mfa)
 }

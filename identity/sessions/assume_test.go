@@ -47,7 +47,11 @@ func TestTheRulesOfAssumeRole(t *testing.T) {
 		{name: "an ARN that is no ARN", in: sessions.AssumeRole{RoleARN: "arn:aws:iam::role/x"}, code: sessions.ValidationError},
 		{name: "an ARN of a user", in: sessions.AssumeRole{RoleARN: "arn:aws:iam::111122223333:user/x"}, code: sessions.ValidationError,
 			message: "arn:aws:iam::111122223333:user/x is invalid"},
-		{name: "a second factor", in: sessions.AssumeRole{MFA: true}, code: sessions.AccessDenied,
+		{name: "a second factor that nobody has", in: sessions.AssumeRole{MFA: sessions.MFA{Serial: "arn:aws:iam::111122223333:mfa/x", Code: "123456"}}, code: sessions.AccessDenied,
+			message: "MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user."},
+		{name: "half a second factor", in: sessions.AssumeRole{MFA: sessions.MFA{Code: "123456"}}, code: sessions.AccessDenied,
+			message: "MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code."},
+		{name: "a code that is none", in: sessions.AssumeRole{MFA: sessions.MFA{Serial: "arn:aws:iam::111122223333:mfa/x", Code: "12345x"}}, code: sessions.AccessDenied,
 			message: "MultiFactorAuthentication failed with invalid MFA one time pass code."},
 
 		{name: "a session policy", in: sessions.AssumeRole{Policy: &document}},

@@ -112,7 +112,7 @@ func TestASessionTokenIsTheUserButMayNotDoAll(t *testing.T) {
 	w := newWorld(t)
 	u, cred := w.user("alice")
 	long := w.caller(cred)
-	got, err := w.SessionToken(t.Context(), long, 0, false)
+	got, err := w.SessionToken(t.Context(), long, 0, sessions.MFA{})
 	w.must(err)
 	if !got.Expires.Equal(start.Add(12 * time.Hour)) {
 		t.Errorf("expires %v", got.Expires)
@@ -160,19 +160,19 @@ func TestASessionTokenIsTheUserButMayNotDoAll(t *testing.T) {
 		name     string
 		caller   *sessions.Caller
 		duration int
-		mfa      bool
+		mfa      sessions.MFA
 		code     sessions.Code
 	}{
-		{"from a session token", c, 0, false, sessions.AccessDenied},
-		{"from a role session", rs, 0, false, sessions.AccessDenied},
-		{"too short", long, 899, false, sessions.ValidationError},
-		{"too long", long, 129601, false, sessions.ValidationError},
-		{"with a second factor that nobody has", long, 0, true, sessions.AccessDenied},
+		{"from a session token", c, 0, sessions.MFA{}, sessions.AccessDenied},
+		{"from a role session", rs, 0, sessions.MFA{}, sessions.AccessDenied},
+		{"too short", long, 899, sessions.MFA{}, sessions.ValidationError},
+		{"too long", long, 129601, sessions.MFA{}, sessions.ValidationError},
+		{"with a second factor that nobody has", long, 0, sessions.MFA{Serial: "arn:aws:iam::111122223333:mfa/x", Code: "123456"}, sessions.AccessDenied},
 	} {
 		_, err := w.SessionToken(t.Context(), bad.caller, bad.duration, bad.mfa)
 		w.refused(bad.name, err, bad.code, "")
 	}
-	if _, err := w.SessionToken(t.Context(), long, 129600, false); err != nil {
+	if _, err := w.SessionToken(t.Context(), long, 129600, sessions.MFA{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -282,7 +282,7 @@ func TestCredentialsThatAreNoGood(t *testing.T) {
 		}, sigv4.BadToken},
 		{"a session token of a deleted user", func(w *world) credential {
 			_, c := w.user("u")
-			got, err := w.SessionToken(w.t.Context(), w.caller(c), 0, false)
+			got, err := w.SessionToken(w.t.Context(), w.caller(c), 0, sessions.MFA{})
 			w.must(err)
 			w.must(w.directory.DeleteAccessKey(w.t.Context(), w.account, "", c.akid))
 			w.must(w.directory.DeleteUser(w.t.Context(), w.account, "u"))
@@ -328,7 +328,7 @@ func TestAnUnreachableAuthorityIsNoRefusal(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if _, err := w.SessionToken(t.Context(), caller, 0, false); !errors.Is(err, sessions.ErrUnavailable) {
+	if _, err := w.SessionToken(t.Context(), caller, 0, sessions.MFA{}); !errors.Is(err, sessions.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -23,8 +23,8 @@
 // and GetWebIdentityToken.
 //
 // Not done here: parsing signatures (identity/sigv4), the decision itself
-// (identity/authz), SAML, and MFA, which has an issue of its own; parameters
-// that would need it are refused.
+// (identity/authz), checking the codes of MFA devices (the authority does, when
+// it makes the session), and SAML.
 package sessions
 
 import (
@@ -49,6 +49,8 @@ import (
 type Authority interface {
 	Witness(ctx context.Context, q authority.Request) (*authority.Claims, error)
 	IssueSession(ctx context.Context, c authority.Claims) (accessKeyID string, sec *secret.Bytes, token string, err error)
+	// IssueSessionWithFactor is IssueSession for a caller who shows the code of an MFA device; authority.ErrCode if it is not good.
+	IssueSessionWithFactor(ctx context.Context, c authority.Claims, f authority.Factor) (accessKeyID string, sec *secret.Bytes, token string, err error)
 	SealMessage(ctx context.Context, account string, plain []byte) (string, error)
 	OpenMessage(ctx context.Context, account, message string) ([]byte, error)
 }

@@ -44,6 +44,14 @@ func translate(op *wire.OpInfo, err error) error {
 		return &iam.FeatureEnabledException{Message: m}
 	case directory.FeatureDisabled:
 		return &iam.FeatureDisabledException{Message: m}
+	case directory.InvalidAuthenticationCode:
+		return &iam.InvalidAuthenticationCodeException{Message: m}
+	case directory.PasswordPolicyViolation:
+		return &iam.PasswordPolicyViolationException{Message: m}
+	case directory.ReportExpired:
+		return &iam.CredentialReportExpiredException{Message: m}
+	case directory.ReportNotPresent:
+		return &iam.CredentialReportNotPresentException{Message: m}
 	case directory.ValidationError:
 		return invalid("%s", m)
 	case directory.AccessDenied:

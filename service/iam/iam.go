@@ -102,6 +102,9 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.rootAccess()...)
 	all = append(all, s.oidcOperations()...)
 	all = append(all, s.outboundOperations()...)
+	all = append(all, s.mfaDevices()...)
+	all = append(all, s.passwords()...)
+	all = append(all, s.reports()...)
 	return all
 }
 

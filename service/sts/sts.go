@@ -73,7 +73,7 @@ func (v service) mayAssumeRole(ctx context.Context, in *sts.AssumeRoleInput) ([]
 func assumeRole(in *sts.AssumeRoleInput) sessions.AssumeRole {
 	a := sessions.AssumeRole{
 		RoleARN: in.RoleArn, SessionName: in.RoleSessionName, TransitiveKeys: in.TransitiveTagKeys,
-		SourceIdentity: in.SourceIdentity, MFA: in.SerialNumber != "" || in.TokenCode != "",
+		SourceIdentity: in.SourceIdentity, MFA: sessions.MFA{Serial: in.SerialNumber, Code: in.TokenCode},
 	}
 	if in.DurationSeconds != nil {
 		a.Duration = int(*in.DurationSeconds)
@@ -135,7 +135,7 @@ func (v service) sessionToken(ctx context.Context, in *sts.GetSessionTokenInput)
 	if in.DurationSeconds != nil {
 		duration = int(*in.DurationSeconds)
 	}
-	cred, err := v.sessions.SessionToken(ctx, c, duration, in.SerialNumber != "" || in.TokenCode != "")
+	cred, err := v.sessions.SessionToken(ctx, c, duration, sessions.MFA{Serial: in.SerialNumber, Code: in.TokenCode})
 	if err != nil {
 		return nil, fault(err)
 	}

@@ -308,3 +308,12 @@ func TestTheRest(t *testing.T) {
 	_, err = w.do("DecodeAuthorizationMessage", reader, &api.DecodeAuthorizationMessageInput{EncodedMessage: "?"})
 	w.fault("no message", err, "InvalidAuthorizationMessageException", 400)
 }
+
+// IssueSessionWithFactor takes one code of one device as good.
+func (o *outsider) IssueSessionWithFactor(ctx context.Context, c authority.Claims, f authority.Factor) (string, *secret.Bytes, string, error) {
+	if f.Code != "123456" || string(f.Sealed) != "sealed device" {
+		return "", nil, "", authority.ErrCode
+	}
+	c.MFA = new(start)
+	return o.IssueSession(ctx, c)
+}

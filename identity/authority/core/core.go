@@ -115,6 +115,8 @@ type authority struct {
 	signing     cache[*secret.Bytes]
 	public      cache[*ecdsa.PublicKey] // of SigV4A
 	revocations revocations
+	attempts    attempts
+	hasher      hasher
 	deflater    deflater
 }
 
@@ -183,6 +185,7 @@ type result struct {
 	message.Result
 	secret [message.SecretLen]byte
 	key    [32]byte
+	large  []byte // of a new device's seed and picture
 }
 
 // lookup is the table: the whole of what an authority does.
@@ -216,6 +219,12 @@ func lookup(op uint64) (operation, bool) {
 		return operation{false, (*authority).listRevocations}, true
 	case message.OpResolve:
 		return operation{false, (*authority).resolveKey}, true
+	case message.OpNewFactor:
+		return operation{true, (*authority).newFactor}, true
+	case message.OpPairFactor:
+		return operation{true, (*authority).pairFactor}, true
+	case message.OpSetPassword:
+		return operation{true, (*authority).setPassword}, true
 	case message.OpStatus:
 		return operation{false, (*authority).status}, true
 	case message.OpNewSigner:
@@ -249,6 +258,7 @@ func (a *authority) Handle(q *link.Request, dst []byte) (out []byte, code uint64
 	defer func() {
 		secret.Wipe(r.secret[:])
 		secret.Wipe(r.key[:])
+		secret.Wipe(r.large)
 	}()
 	// A broken invariant in one call must not end all authentication; what went
 	// wrong is not told, because it could be part of a secret.

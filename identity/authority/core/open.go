@@ -20,6 +20,7 @@ const (
 	rootName        = "root.sealed"        // the root key as the HSM wrapped it
 	tokenKeysName   = "tokens.sealed"      // keys that make sessions
 	revocationsName = "revocations.sealed" // what was revoked
+	attemptsName    = "attempts.sealed"    // codes that were used, and wrong attempts
 )
 
 const (
@@ -87,6 +88,9 @@ func (a *authority) openRoot(*message.Params, *result) error {
 		return err
 	}
 	if err := a.revocations.load(a, next); err != nil {
+		return err
+	}
+	if err := a.attempts.load(a, next); err != nil {
 		return err
 	}
 	a.root.Store(next)

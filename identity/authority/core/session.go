@@ -136,6 +136,17 @@ func (a *authority) issueSession(p *message.Params, r *result) error {
 	if !claims.Expires.After(now) || claims.Expires.Sub(now) > longest+time.Minute {
 		return failure(link.StatusBadRequest)
 	}
+	// Who shows a second factor is told by its code alone, and not by the host.
+	var factor message.Factor
+	if claims.MFA != nil {
+		return failure(link.StatusBadRequest)
+	}
+	if len(p.Message) > 0 {
+		if factor.Parse(p.Message) != nil || factor.Serial == "" || len(factor.Codes) != message.CodeLen || !digits(factor.Codes) {
+			return failure(link.StatusBadRequest)
+		}
+		claims.MFA = &now
+	}
 	rand.Read(claims.SessionID[:])
 	claims.Issued = a.revocations.issue(now)
 	akid, err := id.AccessKey("ASIA", claims.Account)
@@ -160,6 +171,12 @@ func (a *authority) issueSession(p *message.Params, r *result) error {
 	}
 	if len(token) > message.MaxToken {
 		return failure(message.StatusTooLarge)
+	}
+	if claims.MFA != nil {
+		// Last: a call that fails otherwise uses no code up.
+		if err := a.useCode(&factor); err != nil {
+			return err
+		}
 	}
 	if err := a.tokens.secret(&session{key: key, claims: claims}, akid, &r.secret); err != nil {
 		return err

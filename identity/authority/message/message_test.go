@@ -84,6 +84,8 @@ func FuzzParsers(f *testing.F) {
 	}
 	f.Add(claims)
 	f.Add(message.Setup([]byte("a"), []byte("b")))
+	f.Add((&message.Factor{Serial: "arn", Codes: []byte("123456"), Label: "x"}).Append(nil))
+	f.Add((&message.Password{User: "u", New: []byte("p"), Reuse: 3}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var p, p2 message.Params
 		if p.Parse(b) == nil && (p2.Parse(p.Append(nil)) != nil || !reflect.DeepEqual(norm(p), norm(p2))) {
@@ -102,6 +104,14 @@ func FuzzParsers(f *testing.F) {
 		_, _, _ = message.SplitSetup(b)
 		var s message.Status
 		_ = s.Decode(b)
+		var f, f2 message.Factor
+		if f.Parse(b) == nil && (f2.Parse(f.Append(nil)) != nil || f2.Serial != f.Serial || string(f2.Codes) != string(f.Codes)) {
+			t.Errorf("a factor changes: %+v, %+v", f, f2)
+		}
+		var w, w2 message.Password
+		if w.Parse(b) == nil && (w2.Parse(w.Append(nil)) != nil || w2.User != w.User || string(w2.New) != string(w.New) || w2.Reuse != w.Reuse) {
+			t.Error("a password changes")
+		}
 	})
 }
 
