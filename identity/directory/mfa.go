@@ -414,33 +414,18 @@ func (d *Directory) TagMFADevice(ctx context.Context, account, serial string, ta
 	if err := checkTags(tags); err != nil {
 		return err
 	}
-	return d.alterMFA(ctx, account, serial, func(rec *mfaRecord) error {
-		rec.Tags = withTags(rec.Tags, tags)
-		return checkTags(tagsOf(rec.Tags))
+	return d.alterMFA(ctx, account, serial, func(rec *mfaRecord) (err error) {
+		rec.Tags, err = withTags(rec.Tags, tags)
+		return err
 	})
 }
 
 // UntagMFADevice removes tags; keys that are not there are no error.
 func (d *Directory) UntagMFADevice(ctx context.Context, account, serial string, keys []string) error {
 	return d.alterMFA(ctx, account, serial, func(rec *mfaRecord) error {
-		rec.Tags = slices.DeleteFunc(slices.Clone(rec.Tags), func(t tagRecord) bool {
-			return slices.ContainsFunc(keys, func(k string) bool { return foldKey(k) == foldKey(t.Key) })
-		})
+		rec.Tags = withoutTags(rec.Tags, keys)
 		return nil
 	})
-}
-
-func withTags(have []tagRecord, tags []Tag) []tagRecord {
-	have = slices.Clone(have)
-	for _, t := range tags {
-		rec := tagRecord{Key: t.Key, Value: t.Value}
-		if i := tagIndex(have, t.Key); i >= 0 {
-			have[i] = rec
-		} else {
-			have = append(have, rec)
-		}
-	}
-	return have
 }
 
 // ListMFADeviceTags lists the tags of a device.

@@ -27,8 +27,8 @@ const (
 	OpPublicKey     = 21
 	OpWitnessChunks = 22
 	OpWitnessPost   = 23
-	OpNewSigner     = 40 // a key for an account's identity tokens
-	OpSignIdentity  = 41
+	OpNewSigner     = 50 // a key for an account's identity tokens
+	OpSignIdentity  = 51
 )
 
 // Statuses beyond those of package link.
