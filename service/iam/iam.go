@@ -34,6 +34,7 @@ import (
 	"fmt"
 
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/simulator"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/wire"
 )
@@ -41,10 +42,11 @@ import (
 // A Service serves IAM. It has no state of its own.
 type Service struct {
 	directory *directory.Directory
+	limits    func(account string) simulator.Limits // nil: no organizations
 }
 
 // New serves what is in d.
-func New(d *directory.Directory) *Service { return &Service{d} }
+func New(d *directory.Directory) *Service { return &Service{directory: d} }
 
 // A handler serves one operation for the caller's account.
 type handler[I, O any] func(ctx context.Context, account string, in *I) (*O, error)
@@ -81,6 +83,7 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.attachments()...)
 	all = append(all, s.inlinePolicies()...)
 	all = append(all, s.tags()...)
+	all = append(all, s.simulations()...)
 	return all
 }
 
