@@ -131,9 +131,18 @@ func (x *exchange) build() *record.Record {
 	if x.decided != nil && x.decided.Owner == call.Account {
 		// Which statements decided, and why, so that a refusal can be explained later. Those of another account's
 		// policies, and whether there are any, are not the caller's to read (I-7).
-		r.Leadglass = &record.Extension{Decision: x.trace.AppendJSON(nil, x.decision)}
+		r.Leadglass = &record.Extension{Decision: x.policyDecision()}
 	}
 	return r
+}
+
+// policyDecision is what the record says of the decision. Of a refusal it says what stood in the way.
+func (x *exchange) policyDecision() []byte {
+	if !x.refused {
+		return x.trace.AppendJSON(nil, x.decision)
+	}
+	request := authz.Request{Principal: &x.caller.Principal, Policies: x.caller.Policies, Ask: x.decided, Common: &x.common}
+	return x.trace.AppendDenial(nil, &request, x.decision)
 }
 
 func (x *exchange) eventName() string {

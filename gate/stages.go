@@ -212,6 +212,7 @@ func (x *exchange) authorize() error {
 		x.common.Set("aws:ResourceAccount", a.Owner)
 		x.decision = authz.Decide(&authz.Request{Principal: &x.caller.Principal, Policies: x.caller.Policies, Ask: a, Common: &x.common}, &x.trace)
 		if !x.decision.Allowed {
+			x.refused = true
 			return refused{}
 		}
 	}
