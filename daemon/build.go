@@ -18,12 +18,14 @@ import (
 	"github.com/leadglass/leadglass/evidence/log"
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/service/cloudtrail"
 	"github.com/leadglass/leadglass/service/iam"
 	"github.com/leadglass/leadglass/service/kms"
 	"github.com/leadglass/leadglass/service/leadglass"
+	"github.com/leadglass/leadglass/service/organizations"
 	"github.com/leadglass/leadglass/service/sts"
 	"github.com/leadglass/leadglass/state/kv"
 	"github.com/leadglass/leadglass/state/kv/pebble"
@@ -134,9 +136,13 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 	if d.directory, err = directory.Open(ctx, d.store, directory.Config{Clock: clock.System, Authority: d.authority.Client()}); err != nil {
 		return err
 	}
+	if d.orgs, err = organization.Open(ctx, d.store, organization.Config{Clock: clock.System, Directory: d.directory}); err != nil {
+		return err
+	}
 	if d.sessions, err = sessions.New(d.directory, d.authority.Client(), clock.System); err != nil {
 		return err
 	}
+	d.sessions.WithOrganizations(d.orgs)
 	d.keys, err = keys.Open(ctx, d.store, keys.Config{
 		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, Principals: d.directory.ResolvePrincipal, PrincipalARN: d.directory.PrincipalARN, Log: d.cfg.Logger,
 	})
@@ -165,10 +171,11 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 func (d *Daemon) tables() []operation.Operation {
 	var all []operation.Operation
 	for _, table := range [][]operation.Operation{
-		iam.New(d.directory).Operations(),
+		iam.New(d.directory).WithOrganizations(d.orgs).Operations(),
 		sts.Operations(d.sessions),
 		kms.New(d.keys).Operations(),
 		cloudtrail.New(d.log).Operations(),
+		organizations.New(organizations.Config{Organizations: d.orgs, Directory: d.directory, Opened: d.log.CreateAccount}).Operations(),
 		leadglass.New(leadglass.Config{Directory: d.directory, Log: d.log, Clock: clock.System, Operator: d.operator, Health: d.health}).Operations(),
 	} {
 		all = append(all, table...)
@@ -189,7 +196,7 @@ func (d *Daemon) openServices(context.Context) error {
 	}
 	d.gate, err = gate.New(gate.Config{
 		Router: router, Operations: ops, Authenticator: d.sessions, Recorder: d.log, Clock: clock.System,
-		Region: d.cfg.Region, Operator: d.operator, Logger: d.cfg.Logger,
+		Region: d.cfg.Region, Operator: d.operator, Organizations: d.orgs, Logger: d.cfg.Logger,
 	})
 	return err
 }

@@ -66,6 +66,12 @@ func Check(ctx context.Context, cfg Config) (report CheckReport, err error) {
 	for _, p := range damaged {
 		report.Problems = append(report.Problems, "identities: "+p)
 	}
+	if damaged, err = d.orgs.Check(ctx); err != nil {
+		damaged = append(damaged, err.Error())
+	}
+	for _, p := range damaged {
+		report.Problems = append(report.Problems, "organizations: "+p)
+	}
 	for _, a := range d.directory.Accounts() {
 		report.Accounts++
 		events, problems, err := d.checkLog(ctx, a.ID)

@@ -28,6 +28,7 @@ import (
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/state/kv/pebble"
 )
@@ -88,6 +89,7 @@ type Daemon struct {
 	store     *pebble.Store
 	log       *log.Log
 	directory *directory.Directory
+	orgs      *organization.Organizations
 	sessions  *sessions.Sessions
 	keys      *keys.Keys
 	gate      *gate.Gate

@@ -34,6 +34,10 @@ type exchange struct {
 	call     *operation.Call
 	caller   *sessions.Caller // nil until authenticated, and for unsigned operations
 
+	// The caller as its organization limits it: what the policy engine is asked about.
+	principal authz.Principal
+	policies  authz.Policies
+
 	in, out any
 	valid   bool // in was decoded and has the right shape
 	asks    []operation.Ask

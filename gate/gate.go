@@ -24,6 +24,7 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/evidence/log"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/identity/sigv4"
 	"github.com/leadglass/leadglass/operation"
@@ -54,7 +55,7 @@ type Recorder interface {
 	AppendAll(ctx context.Context, es []log.Event) ([]log.Receipt, error)
 }
 
-// Config is what a gate needs; every field is required but Logger.
+// Config is what a gate needs; every field is required but Organizations and Logger.
 type Config struct {
 	Router        *wire.Router
 	Operations    []operation.Operation
@@ -65,7 +66,9 @@ type Config struct {
 	// Operator is the operator's account. Its log keeps the refusals of callers whose account is not known, and only
 	// its principals reach operator operations.
 	Operator string
-	Logger   *slog.Logger // nil: silent
+	// Organizations says what limits an account from above; nil: nothing does.
+	Organizations *organization.Organizations
+	Logger        *slog.Logger // nil: silent
 }
 
 func (c *Config) valid() error {

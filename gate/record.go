@@ -141,7 +141,7 @@ func (x *exchange) policyDecision() []byte {
 	if !x.refused {
 		return x.trace.AppendJSON(nil, x.decision)
 	}
-	request := authz.Request{Principal: &x.caller.Principal, Policies: x.caller.Policies, Ask: x.decided, Common: &x.common}
+	request := authz.Request{Principal: &x.principal, Policies: &x.policies, Ask: x.decided, Common: &x.common}
 	return x.trace.AppendDenial(nil, &request, x.decision)
 }
 

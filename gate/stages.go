@@ -108,8 +108,7 @@ func (x *exchange) authenticate() error {
 	if err != nil {
 		return err
 	}
-	x.setCaller(caller)
-	return nil
+	return x.setCaller(caller)
 }
 
 // scopes are the regions that a credential scope may name. Global services
@@ -121,18 +120,24 @@ func (x *exchange) scopes() []string {
 	return x.gate.regions
 }
 
-func (x *exchange) setCaller(c *sessions.Caller) {
+func (x *exchange) setCaller(c *sessions.Caller) error {
+	if err := x.limit(c); err != nil {
+		return err
+	}
 	x.caller = c
 	call := x.call
-	call.Account, call.Principal, call.PrincipalID = c.Principal.Account, c.Principal, c.PrincipalID
+	call.Account, call.Principal, call.PrincipalID = c.Principal.Account, x.principal, c.PrincipalID
 	call.AccessKeyID, call.UserName, call.SessionName = c.AccessKeyID, c.UserName, c.SessionName
 	call.Issued, call.Depth, call.MFA = c.Issued, c.Depth, c.MFA
 	call.Session = c
 	x.commonKeys()
 	call.Evaluate = func(a operation.Ask) operation.Decision {
-		x.common.Set("aws:ResourceAccount", a.Owner)
-		return authz.Decide(&authz.Request{Principal: &c.Principal, Policies: c.Policies, Ask: &a, Common: &x.common}, nil)
+		if !x.govern(&a) {
+			return operation.Decision{}
+		}
+		return authz.Decide(&authz.Request{Principal: &x.principal, Policies: &x.policies, Ask: &a, Common: &x.common}, nil)
 	}
+	return nil
 }
 
 // commonKeys sets the condition keys of the call (policy-evaluation section
@@ -150,6 +155,7 @@ func (x *exchange) commonKeys() {
 	k.Set("aws:SourceIp", call.SourceIP)
 	k.Set("aws:UserAgent", call.UserAgent)
 	k.Set("aws:ViaAWSService", "false")
+	x.organizationKeys()
 }
 
 // decode is stage 5: the operation, and its input. It comes after the
@@ -209,8 +215,10 @@ func (x *exchange) authorize() error {
 			return &operation.Denied{Ask: *a}
 		}
 		x.trace.Reset()
-		x.common.Set("aws:ResourceAccount", a.Owner)
-		x.decision = authz.Decide(&authz.Request{Principal: &x.caller.Principal, Policies: x.caller.Policies, Ask: a, Common: &x.common}, &x.trace)
+		if !x.govern(a) {
+			return &operation.Denied{Ask: *a}
+		}
+		x.decision = authz.Decide(&authz.Request{Principal: &x.principal, Policies: &x.policies, Ask: a, Common: &x.common}, &x.trace)
 		if !x.decision.Allowed {
 			x.refused = true
 			return refused{}

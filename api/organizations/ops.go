@@ -16,6 +16,7 @@ var Service = &wire.Service{
 	Protocol:     wire.JSON11,
 	Version:      "2016-11-28",
 	TargetPrefix: "AWSOrganizationsV20161128",
+	Global:       true,
 	Known: []string{
 		"AcceptHandshake",
 		"AttachPolicy",

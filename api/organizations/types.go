@@ -677,10 +677,10 @@ type UpdateOrganizationalUnitOutput struct {
 
 // UpdatePolicyInput is shape UpdatePolicyRequest.
 type UpdatePolicyInput struct {
-	PolicyId    string `aws:"PolicyId,req,max=130,pat=1"`
-	Name        string `aws:"Name,min=1,max=128,pat=8"`
-	Description string `aws:"Description,max=512,pat=8"`
-	Content     string `aws:"Content,min=1,pat=8"`
+	PolicyId    string  `aws:"PolicyId,req,max=130,pat=1"`
+	Name        string  `aws:"Name,min=1,max=128,pat=8"`
+	Description *string `aws:"Description,max=512,pat=8"`
+	Content     string  `aws:"Content,min=1,pat=8"`
 }
 
 // UpdatePolicyOutput is shape UpdatePolicyResponse.
@@ -1711,7 +1711,7 @@ type PolicySummary struct {
 	Id          string     `aws:"Id,max=130,pat=1"`
 	Arn         string     `aws:"Arn,pat=24"`
 	Name        string     `aws:"Name,min=1,max=128,pat=8"`
-	Description string     `aws:"Description,max=512,pat=8"`
+	Description string     `aws:"Description,always,max=512,pat=8"`
 	Type        PolicyType `aws:"Type"`
 	AwsManaged  *bool      `aws:"AwsManaged"`
 }

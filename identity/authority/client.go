@@ -32,6 +32,7 @@ const (
 	AssumedRole  = message.AssumedRole
 	SessionToken = message.SessionToken
 	Federated    = message.Federated
+	RootTask     = message.RootTask
 )
 
 // A Revocation ends sessions before they expire. Exactly one of its first four

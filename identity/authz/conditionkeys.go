@@ -24,6 +24,7 @@ const (
 
 // ConditionKeys are the keys that a request can have here, by service and name.
 var ConditionKeys = []ConditionKey{
+	{"aws:AssumedRoot", "Bool", false, "root sessions", "true: the session was made by sts:AssumeRoot", true},
 	{"aws:CurrentTime", "Date", false, always, "when the request came in", true},
 	{"aws:EpochTime", "Date", false, always, "the same, in seconds since 1970", true},
 	{"aws:FederatedProvider", "String", false, temporary, "the session came from an identity provider: its ARN", true},
@@ -88,6 +89,7 @@ var ConditionKeys = []ConditionKey{
 	{"sts:RoleSessionName", "String", false, "sts:AssumeRole*", "the session's name", true},
 	{"sts:SigningAlgorithm", "String", false, "sts:GetWebIdentityToken", "how the token is signed", true},
 	{"sts:SourceIdentity", "String", false, "sts:AssumeRole*, sts:SetSourceIdentity", "the call sets one", true},
+	{"sts:TaskPolicyArn", "ARN", false, "sts:AssumeRoot", "the task that the session is for", true},
 	{"sts:TransitiveTagKeys", "String", true, "sts:AssumeRole*, sts:TagSession", "tags that go down the chain", true},
 }
 
@@ -97,7 +99,6 @@ var ProviderKeys = ConditionKey{"<issuer without https://>:", "String", true, "s
 // AbsentKeys are keys of AWS that no request has here, because the plane has nothing that they speak of. A policy
 // that asks for one is accepted: the key is absent, so that what needs it does not allow.
 var AbsentKeys = []ConditionKey{
-	{Name: "aws:AssumedRoot", When: "root sessions are made by sts:AssumeRoot alone"},
 	{Name: "aws:CalledVia", When: "no service forwards calls"},
 	{Name: "aws:CalledViaFirst", When: "no service forwards calls"},
 	{Name: "aws:CalledViaLast", When: "no service forwards calls"},

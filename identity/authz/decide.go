@@ -150,7 +150,7 @@ func (e *evaluation) accountRules(resource, identity, boundary, session *outcome
 	root := p.Type == Root
 	i := root || identity.allow != nil
 	b := root || e.policies.Boundary == nil || boundary.allow != nil
-	s := root || session.allow != nil ||
+	s := session.allow != nil ||
 		!e.policies.SessionPassed && len(e.policies.Session) == 0 && p.Type != FederatedUser
 	grant, delegated := e.grant()
 	k := resource.kinds | delegated
@@ -172,6 +172,11 @@ func (e *evaluation) accountRules(resource, identity, boundary, session *outcome
 		return allowed(ByIdentityAndResource, identity.allow)
 	}
 
+	if root && !s {
+		// A root session for a task (sts:AssumeRoot). A resource policy that names the root means the account's
+		// owner, not who borrows it for something else: it does not get around the task's policy.
+		return Decision{By: BySession}
+	}
 	if k&(direct|anyone) != 0 {
 		// Permission for the very principal that asks is no identity permission:
 		// neither boundary nor session policy limit it.

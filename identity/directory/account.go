@@ -25,7 +25,7 @@ const FirstUser = "administrator"
 // CreateAccount opens an account for a customer or, with operator, the
 // operator's own. Nobody can act in it before NewEnrolment and Redeem.
 func (d *Directory) CreateAccount(ctx context.Context, name string, operator bool) (Account, error) {
-	if n := utf8.RuneCountInString(name); n < 1 || n > 50 || strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+	if !validAccountName(name) {
 		return Account{}, refuse(ValidationError, "The specified value for name is invalid. It must have 1 to 50 printable characters.")
 	}
 	for range attempts {
@@ -49,6 +49,11 @@ func (d *Directory) CreateAccount(ctx context.Context, name string, operator boo
 		return r.accountOf(), nil
 	}
 	return Account{}, fmt.Errorf("%w: no free account number found", ErrUnavailable)
+}
+
+func validAccountName(name string) bool {
+	n := utf8.RuneCountInString(name)
+	return n >= 1 && n <= 50 && !strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f })
 }
 
 func (r *realm) accountOf() Account {

@@ -131,6 +131,9 @@ func (s *Sessions) session(claims *authority.Claims, p *sigv4.Parsed) (*Caller, 
 	if claims.CredentialID == "" || !ok || !cred.Active || !claims.Issued.After(cred.SessionsSince) {
 		return nil, dead
 	}
+	if claims.Type == authority.RootTask {
+		return s.rootSession(claims, p)
+	}
 	snap, ok := s.directory.Principal(claims.PrincipalID)
 	if !ok || snap.Account != claims.Account {
 		return nil, dead

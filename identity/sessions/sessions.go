@@ -34,6 +34,7 @@ import (
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/policy"
 )
 
@@ -55,6 +56,9 @@ type Sessions struct {
 	clock     clock.Clock
 	nobody    *policy.Document // stands for the trust policy of roles that do not exist
 
+	organizations *organization.Organizations // nil: there are no root sessions
+	tasks         map[string]*policy.Document // of root sessions, by ARN; immutable
+
 	// callers holds the Caller of each credential that was used, by access key id.
 	// When it has grown to maxCallers it is replaced by an empty one: sessions end
 	// unnoticed, and making a Caller anew costs microseconds.
@@ -73,7 +77,11 @@ func New(d *directory.Directory, a Authority, c clock.Clock) (*Sessions, error) 
 	if err != nil {
 		return nil, fmt.Errorf("sessions: %w", err)
 	}
-	s := &Sessions{directory: d, authority: a, clock: c, nobody: nobody}
+	tasks, err := rootTasks()
+	if err != nil {
+		return nil, fmt.Errorf("sessions: %w", err)
+	}
+	s := &Sessions{directory: d, authority: a, clock: c, nobody: nobody, tasks: tasks}
 	s.callers.Store(new(sync.Map))
 	return s, nil
 }

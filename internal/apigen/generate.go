@@ -431,7 +431,8 @@ func (g *generator) operations() error {
 	if meta.XMLNamespace.URI != "" {
 		fmt.Fprintf(b, "Namespace: %q,\n", meta.XMLNamespace.URI)
 	}
-	if meta.GlobalEndpoint != "" {
+	// Organizations' model names no global endpoint, and the service has no other.
+	if meta.GlobalEndpoint != "" || g.service == "organizations" {
 		b.WriteString("Global: true,\n")
 	}
 	if meta.EndpointPrefix == "s3" {

@@ -34,15 +34,15 @@ import (
 	"fmt"
 
 	"github.com/leadglass/leadglass/identity/directory"
-	"github.com/leadglass/leadglass/identity/simulator"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/wire"
 )
 
 // A Service serves IAM. It has no state of its own.
 type Service struct {
-	directory *directory.Directory
-	limits    func(account string) simulator.Limits // nil: no organizations
+	directory     *directory.Directory
+	organizations *organization.Organizations // nil: no account is in an organization
 }
 
 // New serves what is in d.
@@ -84,6 +84,7 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.inlinePolicies()...)
 	all = append(all, s.tags()...)
 	all = append(all, s.simulations()...)
+	all = append(all, s.rootAccess()...)
 	return all
 }
 

@@ -44,6 +44,9 @@ func (s *Service) createAccessKey(ctx context.Context, account string, in *iam.C
 }
 
 func (s *Service) listAccessKeys(ctx context.Context, account string, in *iam.ListAccessKeysInput) (*iam.ListAccessKeysOutput, error) {
+	if isRoot(operation.CallFrom(ctx), in.UserName) {
+		return &iam.ListAccessKeysOutput{AccessKeyMetadata: []iam.AccessKeyMetadata{}, IsTruncated: new(false)}, nil
+	}
 	name, err := s.callerOr(ctx, in.UserName)
 	if err != nil {
 		return nil, err

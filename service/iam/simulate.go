@@ -17,11 +17,13 @@ import (
 	"github.com/leadglass/leadglass/operation"
 )
 
-// Limits makes simulations of principals obey the organizations' policies: find says what limits an
-// account. Without it no organization limits any. It must be called before Operations.
-func (s *Service) Limits(find func(account string) simulator.Limits) *Service {
-	s.limits = find
-	return s
+// limits are what the organization of an account puts upon it.
+func (s *Service) limits(account string) simulator.Limits {
+	l := s.organizations.Levels(account)
+	if l == nil || l.Closed {
+		return simulator.Limits{}
+	}
+	return simulator.Limits{Organization: l.Organization, Path: l.Path, Management: l.Management, SCPs: l.SCPs, RCPs: l.RCPs}
 }
 
 func (s *Service) simulations() []operation.Operation {
@@ -210,9 +212,7 @@ func (s *Service) simulatePrincipalPolicy(ctx context.Context, account string, i
 		return nil, err
 	}
 	q := simulator.Simulation{Caller: p.caller, UserID: p.userID, Tags: p.tags, Policies: p.policies}
-	if s.limits != nil {
-		q.Limits, q.OwnerLimits = s.limits(account), s.limits
-	}
+	q.Limits, q.OwnerLimits = s.limits(account), s.limits
 	if in.CallerArn != "" && in.CallerArn != in.PolicySourceArn {
 		// Somebody else with these policies. Of whom only the name is used: to look further needs other permissions.
 		if q.Caller, err = callerOf(in.CallerArn); err != nil {

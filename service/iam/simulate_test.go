@@ -15,9 +15,10 @@ import (
 	api "github.com/leadglass/leadglass/api/iam"
 	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/identity/authz/authztest"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/policy"
-	"github.com/leadglass/leadglass/identity/simulator"
 	"github.com/leadglass/leadglass/service/iam"
+	"github.com/leadglass/leadglass/state/kv/memory"
 )
 
 func TestTheSDKSimulatesAPrincipal(t *testing.T) {
@@ -210,15 +211,48 @@ func TestWhoMayNotSimulateLearnsNothing(t *testing.T) {
 
 func TestASimulatedPrincipalIsUnderItsOrganization(t *testing.T) {
 	p := newPlane(t)
-	scp, err := policy.Parse(policy.SCP, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"aws:RequestedRegion":"eu-central-1"}}}]}`))
+	ctx := t.Context()
+	store := memory.Open()
+	t.Cleanup(func() { store.Close() })
+	orgs, err := organization.Open(ctx, store, organization.Config{Clock: p.clock, Directory: p.directory})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, op := range iam.New(p.directory).Limits(func(account string) simulator.Limits {
-		return simulator.Limits{Organization: "o-abcdefghij", Path: "o-abcdefghij/r-ab12/", SCPs: [][]*policy.Document{{scp}}}
-	}).Operations() {
+	org, err := orgs.CreateOrganization(ctx, p.account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := orgs.Roots(org.ID)[0].ID
+	if _, err := orgs.EnableType(ctx, org.ID, root, organization.SCP); err != nil {
+		t.Fatal(err)
+	}
+	member, admin := p.open("ward")
+	invitation, err := orgs.Invite(ctx, org.ID, member, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := orgs.AcceptHandshake(ctx, member, invitation.ID); err != nil {
+		t.Fatal(err)
+	}
+	scp, err := orgs.CreatePolicy(ctx, org.ID, organization.NewPolicy{Type: organization.SCP, Name: "guard",
+		Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"aws:RequestedRegion":"eu-central-1"}}}]}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := orgs.AttachPolicy(ctx, org.ID, scp.ID, member); err != nil {
+		t.Fatal(err)
+	}
+	if err := orgs.DetachPolicy(ctx, org.ID, "p-FullAWSAccess", member); err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range iam.New(p.directory).WithOrganizations(orgs).Operations() {
 		p.table[op.Info.Name] = op
 	}
+	managing := &api.SimulatePrincipalPolicyInput{PolicySourceArn: p.arnOf("user/administrator"), ActionNames: []string{"s3:GetObject"}}
+	if r := do[api.SimulatePrincipalPolicyOutput](p, p.admin, managing).EvaluationResults[0]; r.EvalDecision != "allowed" || r.OrganizationsDecisionDetail != nil {
+		t.Errorf("the management account is exempt: %+v", r)
+	}
+	p.account, p.admin = member, admin
 	in := &api.SimulatePrincipalPolicyInput{PolicySourceArn: p.arnOf("user/administrator"), ActionNames: []string{"s3:GetObject", "kms:ListKeys"}}
 	out := do[api.SimulatePrincipalPolicyOutput](p, p.admin, in)
 	for _, r := range out.EvaluationResults {

@@ -63,6 +63,9 @@ func (q question) carrier(kind directory.Kind, name string) (operation.Ask, erro
 // caller asks about the named user or, if the call names nobody, about the
 // user who calls.
 func (q question) caller(name string) (operation.Ask, error) {
+	if isRoot(q.call, name) {
+		return q.on(arn.Root(q.call.Account)), nil
+	}
 	if name != "" {
 		return q.user(name)
 	}

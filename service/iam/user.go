@@ -38,6 +38,9 @@ func (s *Service) createUser(ctx context.Context, account string, in *iam.Create
 }
 
 func (s *Service) getUser(ctx context.Context, account string, in *iam.GetUserInput) (*iam.GetUserOutput, error) {
+	if isRoot(operation.CallFrom(ctx), in.UserName) {
+		return rootUser(s.directory, account), nil
+	}
 	name, err := s.callerOr(ctx, in.UserName)
 	if err != nil {
 		return nil, err

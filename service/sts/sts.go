@@ -1,10 +1,10 @@
 // Package sts is the Security Token Service in AWS's shapes: it translates
 // between api/sts and identity/sessions, and nothing else.
 //
-// Start with Operations, the table for the gate. Served are AssumeRole,
+// Start with Operations, the table for the gate. Served are AssumeRole, AssumeRoot,
 // GetCallerIdentity, GetSessionToken, GetAccessKeyInfo and
-// DecodeAuthorizationMessage; everything of federation, AssumeRoot and
-// outbound identity is not in the table, so the gate refuses it.
+// DecodeAuthorizationMessage; everything of federation and outbound identity is
+// not in the table, so the gate refuses it.
 //
 // The secret of new credentials goes out through operation.Call.Reveal and
 // never becomes a string here.
@@ -31,6 +31,7 @@ func Operations(s *sessions.Sessions) []operation.Operation {
 	v := service{s}
 	return []operation.Operation{
 		operation.New(sts.AssumeRole, v.assumeRole, v.mayAssumeRole),
+		operation.New(sts.AssumeRoot, v.assumeRoot, v.mayAssumeRoot),
 		operation.New(sts.DecodeAuthorizationMessage, v.decodeMessage,
 			operation.OnAll[sts.DecodeAuthorizationMessageInput]("sts:DecodeAuthorizationMessage")),
 		// No policy has a say in the following (sts-and-fas section 3): each answers

@@ -126,7 +126,7 @@ func (a *authority) issueSession(p *message.Params, r *result) error {
 	}
 	now := a.now()
 	switch claims.Type {
-	case message.AssumedRole, message.SessionToken, message.Federated:
+	case message.AssumedRole, message.SessionToken, message.Federated, message.RootTask:
 	default:
 		return failure(link.StatusBadRequest)
 	}

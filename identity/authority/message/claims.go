@@ -13,6 +13,7 @@ const (
 	AssumedRole  = "assumed-role"
 	SessionToken = "session-token"
 	Federated    = "federated"
+	RootTask     = "root-task"
 )
 
 // Claims are what a session token says: everything that is known of a session
@@ -20,7 +21,7 @@ const (
 // None of it is secret.
 type Claims struct {
 	SessionID      [16]byte          // random; set by the authority
-	Type           string            // AssumedRole, SessionToken or Federated
+	Type           string            // AssumedRole, SessionToken, Federated or RootTask
 	Account        string            // 12 digits; the access key id carries it too
 	PrincipalID    string            // unique id of the role or user
 	ARN            string            // of the session

@@ -261,7 +261,7 @@ func (w *refWorld) refDecide() (decision, by string) {
 	b := w.boundary == nil || w.refAny([]refDoc{w.boundary}, "Allow")
 	s := !w.sessionPassed && p.kind != "federated-user" || w.refAny(w.session, "Allow")
 	if p.kind == "root" {
-		i, b, s = true, true, true
+		i, b = true, true
 	}
 	granted, delegated := w.refGrant()
 	if delegated {
@@ -291,6 +291,8 @@ func (w *refWorld) refDecide() (decision, by string) {
 	strict := strings.HasPrefix(lower, "sts:assumerole") ||
 		strings.HasPrefix(lower, "kms:") && (isKey || w.resourcePolicy != nil || len(w.grants) > 0)
 	switch {
+	case p.kind == "root" && !s: // a session for a task, limited whatever names the root
+		return "implicit_deny", "session"
 	case slices.Contains(k, "direct") || slices.Contains(k, "any"):
 		return "allow", "resource"
 	case p.kind == "root" && (!strict || slices.Contains(k, "account")):
