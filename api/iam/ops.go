@@ -220,7 +220,8 @@ var Service = &wire.Service{
 		21: {Model: `\u002F[\u0021-\u007F]*`, Go: `\x{002F}[\x{0021}-\x{007F}]*`},
 		22: {Model: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`, Go: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`},
 		23: {Model: `[ -~]+`, Go: `[ -~]+`},
-		24: {Model: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`, Go: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
+		24: {Model: `[\w+=,.@-]*`, Go: `[\w+=,.@-]*`},
+		25: {Model: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`, Go: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`},
 	},
 }
 
@@ -332,6 +333,9 @@ func Operations() []*wire.OpInfo {
 		ListRolePolicies.OpInfo,
 		ListRoleTags.OpInfo,
 		ListRoles.OpInfo,
+		ListSSHPublicKeys.OpInfo,
+		ListServiceSpecificCredentials.OpInfo,
+		ListSigningCertificates.OpInfo,
 		ListUserPolicies.OpInfo,
 		ListUserTags.OpInfo,
 		ListUsers.OpInfo,
@@ -483,6 +487,9 @@ var (
 	ListRolePolicies                              = wire.NewOp[ListRolePoliciesInput, ListRolePoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListRolePolicies", Method: "POST", Path: "/", ResultWrapper: "ListRolePoliciesResult", ReadOnly: true})
 	ListRoleTags                                  = wire.NewOp[ListRoleTagsInput, ListRoleTagsOutput](&wire.OpInfo{Service: Service, Name: "ListRoleTags", Method: "POST", Path: "/", ResultWrapper: "ListRoleTagsResult", ReadOnly: true})
 	ListRoles                                     = wire.NewOp[ListRolesInput, ListRolesOutput](&wire.OpInfo{Service: Service, Name: "ListRoles", Method: "POST", Path: "/", ResultWrapper: "ListRolesResult", ReadOnly: true})
+	ListSSHPublicKeys                             = wire.NewOp[ListSSHPublicKeysInput, ListSSHPublicKeysOutput](&wire.OpInfo{Service: Service, Name: "ListSSHPublicKeys", Method: "POST", Path: "/", ResultWrapper: "ListSSHPublicKeysResult", ReadOnly: true})
+	ListServiceSpecificCredentials                = wire.NewOp[ListServiceSpecificCredentialsInput, ListServiceSpecificCredentialsOutput](&wire.OpInfo{Service: Service, Name: "ListServiceSpecificCredentials", Method: "POST", Path: "/", ResultWrapper: "ListServiceSpecificCredentialsResult", ReadOnly: true})
+	ListSigningCertificates                       = wire.NewOp[ListSigningCertificatesInput, ListSigningCertificatesOutput](&wire.OpInfo{Service: Service, Name: "ListSigningCertificates", Method: "POST", Path: "/", ResultWrapper: "ListSigningCertificatesResult", ReadOnly: true})
 	ListUserPolicies                              = wire.NewOp[ListUserPoliciesInput, ListUserPoliciesOutput](&wire.OpInfo{Service: Service, Name: "ListUserPolicies", Method: "POST", Path: "/", ResultWrapper: "ListUserPoliciesResult", ReadOnly: true})
 	ListUserTags                                  = wire.NewOp[ListUserTagsInput, ListUserTagsOutput](&wire.OpInfo{Service: Service, Name: "ListUserTags", Method: "POST", Path: "/", ResultWrapper: "ListUserTagsResult", ReadOnly: true})
 	ListUsers                                     = wire.NewOp[ListUsersInput, ListUsersOutput](&wire.OpInfo{Service: Service, Name: "ListUsers", Method: "POST", Path: "/", ResultWrapper: "ListUsersResult", ReadOnly: true})

@@ -1207,6 +1207,50 @@ type ListRolesOutput struct {
 	Marker      string `aws:"Marker"`
 }
 
+// ListSSHPublicKeysInput is shape ListSSHPublicKeysRequest.
+type ListSSHPublicKeysInput struct {
+	UserName string `aws:"UserName,min=1,max=64,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListSSHPublicKeysOutput is shape ListSSHPublicKeysResponse.
+type ListSSHPublicKeysOutput struct {
+	SSHPublicKeys []SSHPublicKeyMetadata `aws:"SSHPublicKeys"`
+	IsTruncated   *bool                  `aws:"IsTruncated"`
+	Marker        string                 `aws:"Marker"`
+}
+
+// ListServiceSpecificCredentialsInput is shape ListServiceSpecificCredentialsRequest.
+type ListServiceSpecificCredentialsInput struct {
+	UserName    string `aws:"UserName,min=1,max=64,pat=1"`
+	ServiceName string `aws:"ServiceName"`
+	AllUsers    *bool  `aws:"AllUsers"`
+	Marker      string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems    *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListServiceSpecificCredentialsOutput is shape ListServiceSpecificCredentialsResponse.
+type ListServiceSpecificCredentialsOutput struct {
+	ServiceSpecificCredentials []ServiceSpecificCredentialMetadata `aws:"ServiceSpecificCredentials"`
+	Marker                     string                              `aws:"Marker"`
+	IsTruncated                *bool                               `aws:"IsTruncated"`
+}
+
+// ListSigningCertificatesInput is shape ListSigningCertificatesRequest.
+type ListSigningCertificatesInput struct {
+	UserName string `aws:"UserName,min=1,max=128,pat=1"`
+	Marker   string `aws:"Marker,min=1,max=320,pat=18"`
+	MaxItems *int32 `aws:"MaxItems,min=1,max=1000"`
+}
+
+// ListSigningCertificatesOutput is shape ListSigningCertificatesResponse.
+type ListSigningCertificatesOutput struct {
+	Certificates []SigningCertificate `aws:"Certificates,req"`
+	IsTruncated  *bool                `aws:"IsTruncated"`
+	Marker       string               `aws:"Marker"`
+}
+
 // ListUserPoliciesInput is shape ListUserPoliciesRequest.
 type ListUserPoliciesInput struct {
 	UserName string `aws:"UserName,req,min=1,max=128,pat=1"`
@@ -2477,6 +2521,14 @@ type RoleUsageType struct {
 	Resources []string `aws:"Resources,e.min=20,e.max=2048"`
 }
 
+// SSHPublicKeyMetadata is shape SSHPublicKeyMetadata.
+type SSHPublicKeyMetadata struct {
+	UserName       string     `aws:"UserName,req,min=1,max=64,pat=1"`
+	SSHPublicKeyId string     `aws:"SSHPublicKeyId,req,min=20,max=128,pat=12"`
+	Status         StatusType `aws:"Status,req"`
+	UploadDate     time.Time  `aws:"UploadDate,req"`
+}
+
 // ServiceAccessNotEnabledException is an error: code ServiceAccessNotEnabledException, status 400.
 type ServiceAccessNotEnabledException struct {
 	Message string `aws:"message"`
@@ -2514,6 +2566,40 @@ type ServiceLastAccessed struct {
 	TrackedActionsLastAccessed []TrackedActionLastAccessed `aws:"TrackedActionsLastAccessed"`
 }
 
+// ServiceNotSupportedException is an error: code NotSupportedService, status 404.
+type ServiceNotSupportedException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *ServiceNotSupportedException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "NotSupportedService", Message: e.Message, Status: 404, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *ServiceNotSupportedException) Error() string { return e.Fault().Error() }
+
+// ServiceSpecificCredentialMetadata is shape ServiceSpecificCredentialMetadata.
+type ServiceSpecificCredentialMetadata struct {
+	UserName                    string     `aws:"UserName,req,min=1,max=64,pat=1"`
+	Status                      StatusType `aws:"Status,req"`
+	ServiceUserName             string     `aws:"ServiceUserName,min=0,max=200,pat=24"`
+	ServiceCredentialAlias      string     `aws:"ServiceCredentialAlias,min=0,max=200,pat=1"`
+	CreateDate                  time.Time  `aws:"CreateDate,req"`
+	ExpirationDate              time.Time  `aws:"ExpirationDate"`
+	ServiceSpecificCredentialId string     `aws:"ServiceSpecificCredentialId,req,min=20,max=128,pat=12"`
+	ServiceName                 string     `aws:"ServiceName,req"`
+}
+
+// SigningCertificate is shape SigningCertificate.
+type SigningCertificate struct {
+	UserName        string     `aws:"UserName,req,min=1,max=64,pat=1"`
+	CertificateId   string     `aws:"CertificateId,req,min=24,max=128,pat=12"`
+	CertificateBody string     `aws:"CertificateBody,req,min=1,max=16384,pat=2"`
+	Status          StatusType `aws:"Status,req"`
+	UploadDate      time.Time  `aws:"UploadDate"`
+}
+
 // Statement is shape Statement.
 type Statement struct {
 	SourcePolicyId   string           `aws:"SourcePolicyId"`
@@ -2525,7 +2611,7 @@ type Statement struct {
 // Tag is shape Tag.
 type Tag struct {
 	Key   string `aws:"Key,req,min=1,max=128,pat=22"`
-	Value string `aws:"Value,req,min=0,max=256,pat=24"`
+	Value string `aws:"Value,req,min=0,max=256,pat=25"`
 }
 
 // TrackedActionLastAccessed is shape TrackedActionLastAccessed.

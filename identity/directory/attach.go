@@ -11,8 +11,11 @@ import (
 
 // maxInline is the sum of the sizes of the inline policies of one carrier.
 func maxInline(k Kind) int {
-	if k == RoleKind {
+	switch k {
+	case RoleKind:
 		return policy.LimitInlineRole
+	case GroupKind:
+		return policy.LimitInlineGroup
 	}
 	return policy.LimitInlineUser
 }
@@ -21,7 +24,7 @@ func maxInline(k Kind) int {
 // well below the largest value that the store takes.
 const maxInlineRaw = 256 << 10
 
-// AttachPolicy attaches a managed policy to a user or role. Attaching what is
+// AttachPolicy attaches a managed policy to a user, role or group. Attaching what is
 // attached already changes nothing.
 func (d *Directory) AttachPolicy(ctx context.Context, account string, kind Kind, name, policyARN string) error {
 	return d.alter(ctx, account, kind, name, func(t *tx, e *entity, rec *entityRecord) error {
@@ -39,7 +42,7 @@ func (d *Directory) AttachPolicy(ctx context.Context, account string, kind Kind,
 	})
 }
 
-// DetachPolicy takes a managed policy away from a user or role.
+// DetachPolicy takes a managed policy away from a user, role or group.
 func (d *Directory) DetachPolicy(ctx context.Context, account string, kind Kind, name, policyARN string) error {
 	return d.alter(ctx, account, kind, name, func(t *tx, e *entity, rec *entityRecord) error {
 		i := slices.Index(rec.Attached, policyARN)
@@ -51,7 +54,7 @@ func (d *Directory) DetachPolicy(ctx context.Context, account string, kind Kind,
 	})
 }
 
-// ListAttachedPolicies lists the managed policies of a user or role.
+// ListAttachedPolicies lists the managed policies of a user, role or group.
 func (d *Directory) ListAttachedPolicies(account string, kind Kind, name string, list List) (Page[Attached], error) {
 	prefix, err := checkPrefix(list.PathPrefix)
 	if err != nil {

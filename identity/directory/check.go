@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/leadglass/leadglass/identity/policy"
 	"github.com/leadglass/leadglass/state/kv"
@@ -19,6 +20,7 @@ type stored struct {
 	versions map[string]string // by store key: the text
 	names    map[string]string // by store key: the unique id
 	used     []string
+	deleted  []*deletionRecord
 	problems []string
 }
 
@@ -55,7 +57,9 @@ func (d *Directory) Check(ctx context.Context) (problems []string, err error) {
 		slices.Sort(s.problems) // the records came out of maps
 		problems = append(problems, s.problems...)
 	}
-	return problems, nil
+	aliases, err := d.checkAliases(ctx)
+	slices.Sort(aliases)
+	return append(problems, aliases...), err
 }
 
 func (s *stored) problem(format string, args ...any) {
@@ -93,6 +97,9 @@ func (s *stored) take(e kv.Entry, rest []byte) error {
 	case sectionUsed:
 		s.used = append(s.used, id)
 		return nil
+	case sectionDeletion:
+		s.deleted = append(s.deleted, new(deletionRecord))
+		return decode(e.Key, e.Value, e.Mod, s.deleted[len(s.deleted)-1])
 	}
 	return fmt.Errorf("unknown section %q", section)
 }
@@ -101,7 +108,12 @@ func (s *stored) take(e kv.Entry, rest []byte) error {
 // out of names, versions and keys; what is left belongs to nobody.
 func (d *Directory) compare(s *stored) {
 	uses := make(map[string]int) // by policy ARN
+	s.compareBonds()
 	for id, rec := range s.entities {
+		if !rec.Kind.entity() {
+			s.problem("%s is of a kind that is not known", id)
+			continue
+		}
 		s.named(nameKey(s.account, rec.Kind, rec.Name), id)
 		for _, a := range rec.Attached {
 			uses[a]++
@@ -164,6 +176,43 @@ func (d *Directory) compare(s *stored) {
 	}
 	if n := len(s.versions); n > 0 {
 		s.problem("%d versions of no policy", n)
+	}
+}
+
+// compareBonds looks at what ties entities to each other: users to groups,
+// roles to instance profiles, service-linked roles to their service.
+func (s *stored) compareBonds() {
+	members := make(map[string]int) // by group id
+	for id, rec := range s.entities {
+		for _, g := range rec.Groups {
+			if of := s.entities[g]; rec.Kind != UserKind || of == nil || of.Kind != GroupKind {
+				s.problem("%s is in group %s, which it cannot be", id, g)
+			}
+			members[g]++
+		}
+		for _, p := range rec.Profiles {
+			if of := s.entities[p]; rec.Kind != RoleKind || of == nil || of.Role != id {
+				s.problem("role %s is in instance profile %s, which does not have it", id, p)
+			}
+		}
+		if rec.Role != "" {
+			if of := s.entities[rec.Role]; rec.Kind != ProfileKind || of == nil || !slices.Contains(of.Profiles, id) {
+				s.problem("instance profile %s has role %s, which is not in it", id, rec.Role)
+			}
+		}
+		if serviceLinked := strings.HasPrefix(rec.Path, serviceRolePath); rec.Kind == RoleKind && serviceLinked != (rec.Service != "") {
+			s.problem("role %s has the path of a service, and not the service, or the other way about", id)
+		}
+	}
+	for id, rec := range s.entities {
+		if members[id] != rec.Members {
+			s.problem("group %s says that it has %d members, and has %d", id, rec.Members, members[id])
+		}
+	}
+	for _, rec := range s.deleted {
+		if rec.Role == "" || rec.Service == "" {
+			s.problem("a deletion of no service-linked role")
+		}
 	}
 }
 

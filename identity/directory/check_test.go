@@ -25,6 +25,18 @@ func TestCheckFindsWhatDoesNotFitTogether(t *testing.T) {
 		gone := w.key("u")
 		w.must(w.DeleteAccessKey(ctx, w.account, "u", gone))
 		w.must(w.UpdateUser(ctx, w.account, "u", directory.UserUpdate{NewName: "v"}))
+		w.group("g", "v")
+		w.must(w.PutInlinePolicy(ctx, w.account, directory.GroupKind, "g", "in", allow("kms:*")))
+		_, err = w.CreateInstanceProfile(ctx, w.account, directory.NewProfile{Name: "box"})
+		w.must(err)
+		w.must(w.AddRoleToInstanceProfile(ctx, w.account, "box", "r"))
+		for _, service := range []string{"ecs.amazonaws.com", "rds.amazonaws.com"} {
+			_, err = w.CreateServiceLinkedRole(ctx, w.account, directory.NewServiceLinkedRole{Service: service})
+			w.must(err)
+		}
+		_, err = w.DeleteServiceLinkedRole(ctx, w.account, "AWSServiceRoleForRDS")
+		w.must(err)
+		w.must(w.CreateAccountAlias(ctx, w.account, "hospital"))
 		w.restart()
 		return w
 	}
@@ -36,10 +48,11 @@ func TestCheckFindsWhatDoesNotFitTogether(t *testing.T) {
 	}
 	entries, _, _, err := w.store.Scan(t.Context(), []byte{'I'}, []byte{'J'}, 1000, 0, false)
 	w.must(err)
-	// Every record is missed, and every damaged one noticed, but for last uses, which nobody needs.
+	// Every record is missed, and every damaged one noticed, but for last uses and what
+	// became of deletions, which nobody needs.
 	for i, e := range entries {
 		for _, value := range [][]byte{nil, []byte("\xa1\x01\x01"), []byte("nonsense")} {
-			if strings.Contains(string(e.Key), "used") {
+			if strings.Contains(string(e.Key), "used") || value == nil && strings.Contains(string(e.Key), "deletion") {
 				continue
 			}
 			w.damage(t, entries, i, value)
@@ -52,6 +65,61 @@ func TestCheckFindsWhatDoesNotFitTogether(t *testing.T) {
 	w.must(err)
 	if len(problems) != 4 {
 		t.Errorf("%d problems: %q", len(problems), problems)
+	}
+}
+
+func TestCheckFindsBondsThatOnlyOneSideHas(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.user("u")
+	w.role("r", w.account)
+	w.group("g", "u")
+	_, err := w.CreateInstanceProfile(ctx, w.account, directory.NewProfile{Name: "box"})
+	w.must(err)
+	w.must(w.AddRoleToInstanceProfile(ctx, w.account, "box", "r"))
+	w.must(w.CreateAccountAlias(ctx, w.account, "hospital"))
+	before := make(map[string]kv.Entry)
+	scan := func() (all []kv.Entry) {
+		for _, table := range []byte{'A', 'I'} {
+			entries, _, _, err := w.store.Scan(ctx, []byte{table}, []byte{table + 1}, 1000, 0, false)
+			w.must(err)
+			all = append(all, entries...)
+		}
+		return all
+	}
+	for _, e := range scan() {
+		before[string(e.Key)] = e
+	}
+	w.must(w.RemoveUserFromGroup(ctx, w.account, "g", "u"))
+	w.must(w.RemoveRoleFromInstanceProfile(ctx, w.account, "box", "r"))
+	w.must(w.DeleteAccountAlias(ctx, w.account, "hospital"))
+	// Now each record that the second half changed is put back to the first alone.
+	after := make(map[string]kv.Entry)
+	for _, e := range scan() {
+		after[string(e.Key)] = e
+	}
+	put := 0
+	for key, was := range before {
+		is := after[key]
+		if string(is.Value) == string(was.Value) {
+			continue
+		}
+		put++
+		w.must(w.put(kv.Op{Key: was.Key, Value: was.Value}))
+		problems, err := w.Check(ctx)
+		w.must(err)
+		if len(problems) == 0 {
+			t.Errorf("%q of another day was not noticed", key)
+		}
+		w.must(w.put(kv.Op{Key: was.Key, Value: is.Value, Delete: is.Mod == 0}))
+	}
+	if put != 6 {
+		t.Errorf("%d records were changed, want user, group, role, instance profile, account and alias", put)
+	}
+	problems, err := w.Check(ctx)
+	w.must(err)
+	if len(problems) != 0 {
+		t.Errorf("in the end: %q", problems)
 	}
 }
 

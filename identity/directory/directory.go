@@ -1,11 +1,11 @@
-// Package directory knows who there is: accounts, users, roles, their access
-// keys and the policies that hang on them (sts-and-fas sections 1 and 2).
+// Package directory knows who there is: accounts, users, groups, roles, their
+// access keys and the policies that hang on them (sts-and-fas sections 1 and 2).
 //
 // Start with Open. The methods carry the names of IAM's operations and take
 // the account first; service/iam translates shapes and errors and does nothing
-// else. Users and roles share what they have in common: attachments, inline
-// policies and tags take a Kind. Every refusal is an *Error that carries IAM's
-// code and message.
+// else. Users, roles, groups and instance profiles share what they have in
+// common: attachments, inline policies and tags take a Kind. Every refusal is an
+// *Error that carries IAM's code and message.
 //
 // Two lookups serve every request that the house answers and take no lock:
 // Credential (access key id to its record) and Principal (unique id to an
@@ -16,7 +16,9 @@
 //
 // Secrets are not here: an access key's secret is made and sealed by the
 // authority (Config.Authority), and what the store keeps is the sealed record.
-// Passwords, MFA devices, groups and federation come in later issues.
+// A group is nobody: it has no Snapshot and cannot be named as a principal. What
+// hangs on it is part of its members' Snapshots. A service-linked role belongs to
+// a service: beyond its description and its tags nothing of it can be changed.
 //
 // What is promised: names are unique without regard to case; an entity that
 // was deleted and made anew has another unique id, and nothing that was bound
@@ -63,8 +65,11 @@ type Config struct {
 type Quotas struct {
 	Users            int // [5000]
 	Roles            int // [1000]
+	Groups           int // [300]
+	GroupsPerUser    int // [10]
+	Profiles         int // [1000] instance profiles
 	Policies         int // [1500] customer managed
-	AttachedPolicies int // [10] per user or role; at most 20
+	AttachedPolicies int // [10] per user, role or group; at most 20
 	TrustPolicy      int // [2048] characters; at most 4096
 }
 
@@ -108,32 +113,30 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Directory, error) {
 	}
 	d.parsed.docs = make(map[parsedText]*policy.Document)
 	d.dirty.uses = make(map[string]*realm)
-	load := func(e kv.Entry) error {
-		// Both tables name the account second: A "account" ACCOUNT, I ACCOUNT.
+	err = d.scan(ctx, kv.Table('A'), func(e kv.Entry) error {
 		first, rest, err := kv.ReadText(e.Key[1:])
 		if err != nil {
 			return corrupt(e.Key, err)
 		}
-		account := first
-		if e.Key[0] == 'A' {
-			if first != "account" {
-				return nil
-			}
-			if account, _, err = kv.ReadText(rest); err != nil {
-				return corrupt(e.Key, err)
-			}
+		if first != "account" {
+			return nil
 		}
-		r := d.realms[account]
-		if r == nil {
-			r = newRealm(account)
-			d.realms[account] = r
+		account, _, err := kv.ReadText(rest)
+		if err != nil {
+			return corrupt(e.Key, err)
 		}
-		return d.apply(r, e.Key, e.Value, e.Mod)
+		return d.apply(d.realmToLoad(account), e.Key, e.Value, e.Mod)
+	})
+	if err != nil {
+		return nil, err
 	}
-	for _, table := range []byte{'A', 'I'} {
-		if err := d.scan(ctx, kv.Table(table), load); err != nil {
-			return nil, err
-		}
+	if err := d.load(ctx); err != nil {
+		return nil, err
+	}
+	for _, r := range d.realms {
+		r.mu.Lock()
+		r.loaded()
+		r.mu.Unlock()
 	}
 	// The goroutine outlives the call that starts it; Close ends it.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -168,6 +171,9 @@ func (q Quotas) orDefault() Quotas {
 	return Quotas{
 		Users:            cmp.Or(q.Users, 5000),
 		Roles:            cmp.Or(q.Roles, 1000),
+		Groups:           cmp.Or(q.Groups, 300),
+		GroupsPerUser:    cmp.Or(q.GroupsPerUser, 10),
+		Profiles:         cmp.Or(q.Profiles, 1000),
 		Policies:         cmp.Or(q.Policies, 1500),
 		AttachedPolicies: cmp.Or(q.AttachedPolicies, 10),
 		TrustPolicy:      cmp.Or(q.TrustPolicy, 2048),

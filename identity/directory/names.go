@@ -15,6 +15,10 @@ func (k Kind) String() string {
 		return "role"
 	case PolicyKind:
 		return "policy"
+	case GroupKind:
+		return "group"
+	case ProfileKind:
+		return "instance-profile"
 	}
 	return "unknown"
 }
@@ -30,6 +34,7 @@ var (
 // Longest names, in characters.
 const (
 	maxName       = 64
+	maxGroupName  = 128 // of instance profiles, too
 	maxPolicyName = 128
 	maxPath       = 512
 	maxTags       = 50
@@ -50,6 +55,37 @@ func checkName(member, name string, limit int) error {
 		return refuse(ValidationError, "The specified value for %s is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-", member)
 	}
 	return nil
+}
+
+// member is the parameter that names an entity of the kind.
+func (k Kind) member() string {
+	if k == ProfileKind {
+		return "instanceProfileName"
+	}
+	return k.String() + "Name"
+}
+
+// longest is the longest name of an entity of the kind.
+func (k Kind) longest() int {
+	if k == GroupKind || k == ProfileKind {
+		return maxGroupName
+	}
+	return maxName
+}
+
+// noSuch and alreadyThere are IAM's words for a name that is free or taken.
+func noSuch(kind Kind, name string) error {
+	if kind == ProfileKind {
+		return refuse(NoSuchEntity, "Instance Profile %s cannot be found.", name)
+	}
+	return refuse(NoSuchEntity, "The %s with name %s cannot be found.", kind, name)
+}
+
+func alreadyThere(kind Kind, name string) error {
+	if kind == ProfileKind {
+		return refuse(EntityAlreadyExists, "Instance Profile %s already exists.", name)
+	}
+	return refuse(EntityAlreadyExists, "%s with name %s already exists.", title(kind), name)
 }
 
 // checkPath returns the path to be stored.

@@ -151,7 +151,7 @@ func (d *Directory) ListPolicies(account string, f PolicyFilter, list List) (Pag
 	both := !f.Managed && !f.Local
 	var arns []string
 	if f.Local || both {
-		for _, name := range r.order(PolicyKind) {
+		for _, name := range r.policyNames() {
 			arns = append(arns, r.byName[name].arn)
 		}
 	}

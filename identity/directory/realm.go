@@ -24,8 +24,8 @@ type realm struct {
 	accountRec accountRecord                   // guarded by write and mu
 	accountMod kv.Rev                          // guarded by write and mu; 0: no such account
 	entities   map[string]*entity              // guarded by write and mu; by unique id
-	names      map[nameOf]*entity              // guarded by write and mu
-	count      [4]int                          // guarded by write and mu; of names, by kind
+	order      [kinds][]listed                 // guarded by write and mu; by folded name; see order.go
+	loading    bool                            // guarded by write and mu; order is not in order yet
 	policies   map[string]*managed             // guarded by write and mu; by unique id
 	byARN      map[string]*managed             // guarded by write and mu
 	byName     map[string]*managed             // guarded by write and mu; by folded name
@@ -34,26 +34,25 @@ type realm struct {
 	used       map[string]*use                 // guarded by write and mu; by access key id or role id
 	users      map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it attached
 	bounded    map[string]map[*entity]struct{} // guarded by write and mu; policy ARN to who has it as boundary
+	members    map[string]map[*entity]struct{} // guarded by write and mu; unique id of a group to its users
+	deletions  map[string]*deletionRecord      // guarded by write and mu; by task id
 
-	// sorted are the folded names of each kind in order, made on demand under mu and
-	// forgotten when names change.
-	sorted [4]atomic.Pointer[[]string]
+	// sorted are the folded names of the managed policies in order, made on demand
+	// under mu and forgotten when names change.
+	sorted atomic.Pointer[[]string]
 }
 
-type nameOf struct {
-	kind Kind
-	name string // folded
-}
-
-// An entity is the place of one user or role. rec is immutable and replaced.
+// An entity is the place of one user, role, group or instance profile. rec is
+// immutable and replaced.
 type entity struct {
-	realm *realm
-	rec   *entityRecord // guarded by realm.write and realm.mu; nil: deleted
-	mod   kv.Rev        // guarded by realm.write and realm.mu
+	realm  *realm
+	rec    *entityRecord // guarded by realm.write and realm.mu; nil: deleted
+	folded string        // guarded by realm.write and realm.mu; rec.Name
+	mod    kv.Rev        // guarded by realm.write and realm.mu
 	// snapshot is built on demand under realm.mu (shared) and forgotten under
 	// realm.mu (exclusive) with each change of what it was built from.
 	snapshot atomic.Pointer[Snapshot]
-	used     *use // set once
+	used     *use // set once; nil: of a group or instance profile
 }
 
 // A managed is the place of one customer managed policy.
@@ -83,7 +82,6 @@ func newRealm(account string) *realm {
 	return &realm{
 		account:  account,
 		entities: make(map[string]*entity),
-		names:    make(map[nameOf]*entity),
 		policies: make(map[string]*managed),
 		byARN:    make(map[string]*managed),
 		byName:   make(map[string]*managed),
@@ -92,6 +90,9 @@ func newRealm(account string) *realm {
 		used:     make(map[string]*use),
 		users:    make(map[string]map[*entity]struct{}),
 		bounded:  make(map[string]map[*entity]struct{}),
+		members:  make(map[string]map[*entity]struct{}),
+
+		deletions: make(map[string]*deletionRecord),
 	}
 }
 
@@ -99,56 +100,70 @@ func (e *entity) arn() string {
 	return arn.IAM(e.realm.account, e.rec.Kind.String(), e.rec.Path, e.rec.Name)
 }
 
-// setEntity replaces a user or role; rec nil removes it. Caller holds r.mu.
+// setEntity replaces a user, role, group or instance profile; rec nil removes
+// it. Caller holds r.mu.
 func (d *Directory) setEntity(r *realm, id string, rec *entityRecord, mod kv.Rev) {
 	e := r.entities[id]
 	if e == nil {
 		if rec == nil {
 			return
 		}
-		e = &entity{realm: r, used: r.useOf(id)}
+		e = &entity{realm: r}
 		r.entities[id] = e
-		defer d.principals.Store(id, e) // when it is whole
+		if rec.Kind.principal() {
+			e.used = r.useOf(id)
+			defer d.principals.Store(id, e) // when it is whole
+		}
 	}
-	if old := e.rec; old != nil {
-		delete(r.names, nameOf{old.Kind, fold(old.Name)})
-		r.count[old.Kind]--
-		r.sorted[old.Kind].Store(nil)
+	old := e.rec
+	r.list(e, rec)
+	if old != nil {
 		for _, p := range old.Attached {
 			unlink(r.users, p, e)
 		}
 		unlink(r.bounded, old.Boundary, e)
+		for _, g := range old.Groups {
+			unlink(r.members, g, e)
+		}
 	}
 	e.rec, e.mod = rec, mod
 	e.snapshot.Store(nil)
+	if old != nil && old.Kind == GroupKind && (rec == nil || !sameGrants(old, rec)) {
+		r.forgetMembers(id)
+	}
 	if rec == nil {
 		delete(r.entities, id)
 		delete(r.used, id)
 		d.principals.Delete(id)
 		return
 	}
-	r.names[nameOf{rec.Kind, fold(rec.Name)}] = e
-	r.count[rec.Kind]++
-	r.sorted[rec.Kind].Store(nil)
 	for _, p := range rec.Attached {
 		link(r.users, p, e)
 	}
 	if rec.Boundary != "" {
 		link(r.bounded, rec.Boundary, e)
 	}
-}
-
-func link(to map[string]map[*entity]struct{}, policy string, e *entity) {
-	if to[policy] == nil {
-		to[policy] = make(map[*entity]struct{})
+	for _, g := range rec.Groups {
+		link(r.members, g, e)
 	}
-	to[policy][e] = struct{}{}
 }
 
-func unlink(from map[string]map[*entity]struct{}, policy string, e *entity) {
-	delete(from[policy], e)
-	if len(from[policy]) == 0 {
-		delete(from, policy)
+// sameGrants says whether two records carry the same policies.
+func sameGrants(a, b *entityRecord) bool {
+	return slices.Equal(a.Attached, b.Attached) && slices.Equal(a.Inline, b.Inline)
+}
+
+func link(to map[string]map[*entity]struct{}, at string, e *entity) {
+	if to[at] == nil {
+		to[at] = make(map[*entity]struct{})
+	}
+	to[at][e] = struct{}{}
+}
+
+func unlink(from map[string]map[*entity]struct{}, at string, e *entity) {
+	delete(from[at], e)
+	if len(from[at]) == 0 {
+		delete(from, at)
 	}
 }
 
@@ -160,7 +175,7 @@ func (r *realm) setPolicy(id string, rec *policyRecord, mod kv.Rev) {
 			delete(r.policies, id)
 			delete(r.byARN, m.arn)
 			delete(r.byName, fold(m.rec.Name))
-			r.sorted[PolicyKind].Store(nil)
+			r.sorted.Store(nil)
 			r.forget(m.arn)
 		}
 		return
@@ -169,7 +184,7 @@ func (r *realm) setPolicy(id string, rec *policyRecord, mod kv.Rev) {
 		// Name and path of a policy never change.
 		m = &managed{id: id, arn: policyARN(r.account, rec)}
 		r.policies[id], r.byARN[m.arn], r.byName[fold(rec.Name)] = m, m, m
-		r.sorted[PolicyKind].Store(nil)
+		r.sorted.Store(nil)
 	}
 	if m.rec == nil || m.rec.Default != rec.Default {
 		r.forget(m.arn)
@@ -203,6 +218,9 @@ func (r *realm) setVersion(id string, n uint64, rec *versionRecord) {
 func (r *realm) forget(policyARN string) {
 	for e := range r.users[policyARN] {
 		e.snapshot.Store(nil)
+		if e.rec.Kind == GroupKind {
+			r.forgetMembers(e.rec.ID)
+		}
 	}
 	for e := range r.bounded[policyARN] {
 		e.snapshot.Store(nil)
@@ -233,31 +251,22 @@ func (d *Directory) setKey(r *realm, id string, rec *keyRecord, mod kv.Rev) {
 	d.credentials.Store(id, k)
 }
 
-// find returns a user or role by name. Caller holds r.write or r.mu.
+// find returns an entity by name. Caller holds r.write or r.mu.
 func (r *realm) find(kind Kind, name string) (*entity, error) {
-	if e := r.names[nameOf{kind, fold(name)}]; e != nil {
-		return e, nil
+	if i, ok := r.place(kind, fold(name)); ok {
+		return r.order[kind][i].e, nil
 	}
-	return nil, refuse(NoSuchEntity, "The %s with name %s cannot be found.", kind, name)
+	return nil, noSuch(kind, name)
 }
 
-// order returns the folded names of a kind in order. Caller holds r.mu.
-func (r *realm) order(kind Kind) []string {
-	if s := r.sorted[kind].Load(); s != nil {
+// policyNames returns the folded names of the managed policies in order.
+// Caller holds r.mu.
+func (r *realm) policyNames() []string {
+	if s := r.sorted.Load(); s != nil {
 		return *s
 	}
-	var s []string
-	if kind == PolicyKind {
-		s = slices.Sorted(maps.Keys(r.byName))
-	} else {
-		for n := range r.names {
-			if n.kind == kind {
-				s = append(s, n.name)
-			}
-		}
-		slices.Sort(s)
-	}
-	r.sorted[kind].Store(&s)
+	s := slices.Sorted(maps.Keys(r.byName))
+	r.sorted.Store(&s)
 	return s
 }
 
@@ -278,6 +287,9 @@ func (r *realm) recordKeys() []kv.Key {
 	}
 	for id := range r.keys {
 		keys = append(keys, recordKey(r.account, sectionKey, id))
+	}
+	for id := range r.deletions {
+		keys = append(keys, recordKey(r.account, sectionDeletion, id))
 	}
 	return keys
 }

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"strings"
 
 	"github.com/leadglass/leadglass/base/id"
 )
@@ -23,6 +24,9 @@ func (d *Directory) CreateRole(ctx context.Context, account string, in NewRole) 
 	}
 	if err := checkDescription(in.Description); err != nil {
 		return Role{}, err
+	}
+	if strings.HasPrefix(in.Path, serviceRolePath) {
+		return Role{}, refuse(InvalidInput, "Roles with the path %s are made by CreateServiceLinkedRole alone.", serviceRolePath)
 	}
 	bound, err := d.checkTrust(in.TrustPolicy)
 	if err != nil {
@@ -51,7 +55,7 @@ func (e *entity) role() Role {
 	return Role{
 		Account: e.realm.account, ID: e.rec.ID, ARN: e.arn(), Name: e.rec.Name, Path: e.rec.Path,
 		Description: e.rec.Description, TrustPolicy: e.rec.Trust, MaxSession: e.rec.MaxSession,
-		Created: instant(e.rec.Created), Boundary: e.rec.Boundary, Tags: tagsOf(e.rec.Tags), LastUsed: e.used.public(),
+		Created: instant(e.rec.Created), Boundary: e.rec.Boundary, Tags: tagsOf(e.rec.Tags), LastUsed: e.used.public(), Service: e.rec.Service,
 		bound: e.rec.Bound,
 	}
 }
@@ -90,7 +94,13 @@ func (d *Directory) UpdateRole(ctx context.Context, account, name string, in Rol
 			return err
 		}
 	}
-	return d.alter(ctx, account, RoleKind, name, func(_ *tx, _ *entity, rec *entityRecord) error {
+	return d.alterAny(ctx, account, RoleKind, name, func(_ *tx, _ *entity, rec *entityRecord) error {
+		if in.MaxSession != nil {
+			// Of a service-linked role the description alone can be changed.
+			if err := ordinary(rec); err != nil {
+				return err
+			}
+		}
 		if in.Description != nil {
 			rec.Description = *in.Description
 		}
@@ -116,7 +126,7 @@ func (d *Directory) UpdateAssumeRolePolicy(ctx context.Context, account, name, d
 	})
 }
 
-// DeleteRole deletes a role that has no policies.
+// DeleteRole deletes a role that has no policies and is in no instance profile.
 func (d *Directory) DeleteRole(ctx context.Context, account, name string) error {
 	return d.remove(ctx, account, RoleKind, name)
 }

@@ -20,6 +20,8 @@ type Snapshot struct {
 	Policies   *authz.Policies  // identity policies and boundary; never nil
 	Trust      *policy.Document // roles; principals bound to unique ids
 	MaxSession int              // seconds; roles
+	// ServiceLinked: a service-linked role, which organizations' policies do not limit.
+	ServiceLinked bool
 }
 
 // Principal finds a user or role by its unique id. It takes no lock unless the
@@ -71,21 +73,20 @@ func (d *Directory) build(e *entity) (*Snapshot, error) {
 	rec := e.rec
 	s := &Snapshot{
 		Kind: rec.Kind, Account: e.realm.account, ID: rec.ID, Name: rec.Name, Path: rec.Path, ARN: e.arn(),
-		Tags: tagsOf(rec.Tags), Policies: &authz.Policies{}, MaxSession: rec.MaxSession,
+		Tags: tagsOf(rec.Tags), Policies: &authz.Policies{}, MaxSession: rec.MaxSession, ServiceLinked: rec.Service != "",
 	}
-	for _, p := range rec.Attached {
-		doc, err := d.compiled(e.realm, p)
-		if err != nil {
+	var err error
+	if s.Policies.Identity, err = d.grants(e.realm, nil, rec); err != nil {
+		return nil, err
+	}
+	for _, id := range rec.Groups {
+		g := e.realm.entities[id]
+		if g == nil || g.rec.Kind != GroupKind {
+			return nil, fmt.Errorf("directory: group %s of %s is gone", id, rec.ID)
+		}
+		if s.Policies.Identity, err = d.grants(e.realm, s.Policies.Identity, g.rec); err != nil {
 			return nil, err
 		}
-		s.Policies.Identity = append(s.Policies.Identity, doc)
-	}
-	for _, in := range rec.Inline {
-		doc, err := d.parse(policy.Identity, in.Text)
-		if err != nil {
-			return nil, err
-		}
-		s.Policies.Identity = append(s.Policies.Identity, doc.Named(in.Name))
 	}
 	if rec.Boundary != "" {
 		doc, err := d.compiled(e.realm, rec.Boundary)
@@ -102,6 +103,25 @@ func (d *Directory) build(e *entity) (*Snapshot, error) {
 		s.Trust = doc.Bind(rec.Bound)
 	}
 	return s, nil
+}
+
+// grants appends the compiled policies that hang on a record. Caller holds r.mu.
+func (d *Directory) grants(r *realm, docs []*policy.Document, rec *entityRecord) ([]*policy.Document, error) {
+	for _, p := range rec.Attached {
+		doc, err := d.compiled(r, p)
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, doc)
+	}
+	for _, in := range rec.Inline {
+		doc, err := d.parse(policy.Identity, in.Text)
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, doc.Named(in.Name))
+	}
+	return docs, nil
 }
 
 // compiled is the default version of a managed policy. It is compiled once,
@@ -196,8 +216,8 @@ func (d *Directory) byARN(a arn.ARN, whole string) *entity {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	e := r.names[nameOf{kind, fold(lastSegment(pathAndName))}]
-	if e == nil || e.arn() != whole {
+	e, err := r.find(kind, lastSegment(pathAndName))
+	if err != nil || e.arn() != whole {
 		return nil
 	}
 	return e
@@ -251,9 +271,9 @@ func (d *Directory) RoleByName(account, name string) (*Snapshot, bool) {
 		return nil, false
 	}
 	r.mu.RLock()
-	e := r.names[nameOf{RoleKind, fold(name)}]
+	e, err := r.find(RoleKind, name)
 	r.mu.RUnlock()
-	if e == nil {
+	if err != nil {
 		return nil, false
 	}
 	return d.snapshot(e)

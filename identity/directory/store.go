@@ -16,12 +16,14 @@ import (
 //
 //	A "account" ACCOUNT                      accountRecord
 //	A "enrolment" SHA256(code)               enrolmentRecord
-//	I ACCOUNT "entity" UNIQUE-ID             entityRecord (users and roles)
+//	A "alias" ALIAS                          account: what makes aliases unique
+//	I ACCOUNT "entity" UNIQUE-ID             entityRecord (users, roles, groups, instance profiles)
 //	I ACCOUNT "name" KIND lower(NAME)        unique id: what makes names unique
 //	I ACCOUNT "policy" UNIQUE-ID             policyRecord
 //	I ACCOUNT "version" UNIQUE-ID NUMBER     versionRecord
 //	I ACCOUNT "key" ACCESS-KEY-ID            keyRecord
 //	I ACCOUNT "used" ID                      usedRecord (access keys and roles)
+//	I ACCOUNT "deletion" UUID                deletionRecord (of service-linked roles)
 
 type accountRecord struct {
 	Name      string `cbor:"1,keyasint"`
@@ -29,6 +31,7 @@ type accountRecord struct {
 	Operator  bool   `cbor:"3,keyasint,omitempty"`
 	Enrolled  int64  `cbor:"4,keyasint,omitempty"`
 	Enrolment []byte `cbor:"5,keyasint,omitempty"` // SHA-256 of the code that counts
+	Alias     string `cbor:"6,keyasint,omitempty"`
 }
 
 type enrolmentRecord struct {
@@ -49,7 +52,7 @@ type inlineRecord struct {
 	Text string
 }
 
-// An entityRecord is a user or a role.
+// An entityRecord is a user, a role, a group or an instance profile.
 type entityRecord struct {
 	Kind     Kind           `cbor:"1,keyasint"`
 	ID       string         `cbor:"2,keyasint"`
@@ -70,6 +73,16 @@ type entityRecord struct {
 	// saved, by ARN (policy-evaluation section 1, "Principals are stored as ids").
 	Bound      map[string]string `cbor:"13,keyasint,omitempty"`
 	MaxSession int               `cbor:"14,keyasint,omitempty"`
+	// Groups are the unique ids of the groups that a user is in. Members counts the
+	// users of a group, so that joining and deleting a group collide in the store.
+	Groups  []string `cbor:"15,keyasint,omitempty"`
+	Members int      `cbor:"16,keyasint,omitempty"`
+	// Profiles are the unique ids of the instance profiles that a role is in, and Role
+	// is the unique id of the role of an instance profile: each delete rule needs its side.
+	Profiles []string `cbor:"17,keyasint,omitempty"`
+	Role     string   `cbor:"18,keyasint,omitempty"`
+	// Service is the service principal that a service-linked role belongs to.
+	Service string `cbor:"19,keyasint,omitempty"`
 }
 
 type policyRecord struct {
@@ -122,6 +135,8 @@ const (
 	sectionVersion = "version"
 	sectionKey     = "key"
 	sectionUsed    = "used"
+
+	sectionDeletion = "deletion"
 )
 
 func accountKey(account string) kv.Key { return kv.Table('A').Text("account").Text(account) }
@@ -305,6 +320,18 @@ func (d *Directory) reload(ctx context.Context, r *realm) error {
 
 // scan calls f for every entry under prefix, as of one revision.
 func (d *Directory) scan(ctx context.Context, prefix kv.Key, f func(kv.Entry) error) error {
+	return d.scanPages(ctx, prefix, func(page []kv.Entry) error {
+		for _, e := range page {
+			if err := f(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// scanPages is scan, page by page.
+func (d *Directory) scanPages(ctx context.Context, prefix kv.Key, f func([]kv.Entry) error) error {
 	start, end := prefix.Prefix()
 	var at kv.Rev
 	for {
@@ -312,10 +339,8 @@ func (d *Directory) scan(ctx context.Context, prefix kv.Key, f func(kv.Entry) er
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		for _, e := range entries {
-			if err := f(e); err != nil {
-				return err
-			}
+		if err := f(entries); err != nil {
+			return err
 		}
 		if !more || len(entries) == 0 {
 			return nil
@@ -337,7 +362,7 @@ func (d *Directory) applyLocked(r *realm, key, value []byte, mod kv.Rev) error {
 	}
 	if key[0] == 'A' {
 		if first != "account" {
-			return nil // enrolments are read when they are redeemed
+			return nil // enrolments and aliases are read when they are asked for
 		}
 		var rec accountRecord
 		if err := decode(key, value, mod, &rec); err != nil {
@@ -361,9 +386,10 @@ func (d *Directory) applyLocked(r *realm, key, value []byte, mod kv.Rev) error {
 	case sectionEntity:
 		var strange error
 		err := applyRecord(key, value, mod, func(rec *entityRecord) {
-			if rec != nil && rec.Kind != UserKind && rec.Kind != RoleKind {
-				strange = corrupt(key, errors.New("unknown kind")) // of a later release: its rules are not known here
-				return
+			if rec != nil {
+				if strange = rec.Kind.known(key); strange != nil {
+					return
+				}
 			}
 			d.setEntity(r, id, rec, mod)
 		})
@@ -374,6 +400,8 @@ func (d *Directory) applyLocked(r *realm, key, value []byte, mod kv.Rev) error {
 		return applyRecord(key, value, mod, func(rec *keyRecord) { d.setKey(r, id, rec, mod) })
 	case sectionUsed:
 		return applyRecord(key, value, mod, func(rec *usedRecord) { r.setUsed(id, rec) })
+	case sectionDeletion:
+		return applyRecord(key, value, mod, func(rec *deletionRecord) { r.setDeletion(id, rec) })
 	case sectionVersion:
 		n, _, err := kv.ReadUint(rest)
 		if err != nil {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Tag adds tags to a user or role (by name) or a managed policy (by ARN); a
+// Tag adds tags to a user, role or instance profile (by name) or a managed policy (by ARN); a
 // key that is there already, in any case, is replaced.
 func (d *Directory) Tag(ctx context.Context, account string, kind Kind, name string, tags []Tag) error {
 	if err := checkTags(tags); err != nil {
@@ -34,7 +34,7 @@ func (d *Directory) Untag(ctx context.Context, account string, kind Kind, name s
 	})
 }
 
-// ListTags lists the tags of a user or role (by name) or a managed policy (by ARN).
+// ListTags lists the tags of a user, role or instance profile (by name) or a managed policy (by ARN).
 func (d *Directory) ListTags(account string, kind Kind, name string, list List) (Page[Tag], error) {
 	var tags []Tag
 	if kind == PolicyKind {
@@ -60,7 +60,7 @@ func (d *Directory) editTags(ctx context.Context, account string, kind Kind, nam
 			return err
 		})
 	}
-	return d.alter(ctx, account, kind, name, func(_ *tx, _ *entity, rec *entityRecord) (err error) {
+	return d.alterAny(ctx, account, kind, name, func(_ *tx, _ *entity, rec *entityRecord) (err error) {
 		rec.Tags, err = edit(rec.Tags)
 		return err
 	})

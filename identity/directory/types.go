@@ -9,11 +9,15 @@ import (
 // A Kind says what carries policies and tags.
 type Kind uint8
 
-// The kinds. Groups come with IAM's second tier.
+// The kinds.
 const (
-	UserKind   Kind = 1
-	RoleKind   Kind = 2
-	PolicyKind Kind = 3 // tags only
+	UserKind    Kind = 1
+	RoleKind    Kind = 2
+	PolicyKind  Kind = 3 // tags only
+	GroupKind   Kind = 4 // policies only
+	ProfileKind Kind = 5 // instance profiles: tags only
+
+	kinds = 6
 )
 
 // A Tag is a key with a value. Keys are unique without regard to case.
@@ -69,6 +73,7 @@ type Role struct {
 	Boundary         string // ARN of the permissions boundary, or ""
 	Tags             []Tag
 	LastUsed         LastUse // zero Time: never
+	Service          string  // of a service-linked role: the service principal
 
 	bound map[string]string // ids of the principals in TrustPolicy, by ARN
 }

@@ -23,13 +23,13 @@ func (d *Directory) CreateUser(ctx context.Context, account string, in NewUser) 
 	return e.user(), nil
 }
 
-// create makes a user or a role from what is special about it.
+// create makes an entity from what is special about it.
 func (d *Directory) create(ctx context.Context, account string, rec entityRecord, path string) (*entity, error) {
 	r, err := d.need(account)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkName(rec.Kind.String()+"Name", rec.Name, maxName); err != nil {
+	if err := checkName(rec.Kind.member(), rec.Name, rec.Kind.longest()); err != nil {
 		return nil, err
 	}
 	if rec.Path, err = checkPath(path); err != nil {
@@ -40,9 +40,9 @@ func (d *Directory) create(ctx context.Context, account string, rec entityRecord
 	}
 	err = d.change(ctx, r, func(t *tx) error {
 		if _, err := r.find(rec.Kind, rec.Name); err == nil {
-			return refuse(EntityAlreadyExists, "%s with name %s already exists.", title(rec.Kind), rec.Name)
+			return alreadyThere(rec.Kind, rec.Name)
 		}
-		if quota, name := d.quota(rec.Kind); r.count[rec.Kind] >= quota {
+		if quota, name := d.quota(rec.Kind); len(r.order[rec.Kind]) >= quota {
 			return refuse(LimitExceeded, "Cannot exceed quota for %s: %d", name, quota)
 		}
 		if rec.Boundary != "" {
@@ -63,14 +63,19 @@ func (d *Directory) create(ctx context.Context, account string, rec entityRecord
 	if e := r.entities[rec.ID]; e != nil {
 		return e, nil
 	}
-	return nil, refuse(NoSuchEntity, "The %s with name %s cannot be found.", rec.Kind, rec.Name) // deleted at once
+	return nil, noSuch(rec.Kind, rec.Name) // deleted at once
 }
 
 func title(k Kind) string { return strings.ToUpper(k.String()[:1]) + k.String()[1:] }
 
 func (d *Directory) quota(k Kind) (n int, name string) {
-	if k == RoleKind {
+	switch k {
+	case RoleKind:
 		return d.quotas.Roles, "RolesPerAccount"
+	case GroupKind:
+		return d.quotas.Groups, "GroupsPerAccount"
+	case ProfileKind:
+		return d.quotas.Profiles, "InstanceProfilesPerAccount"
 	}
 	return d.quotas.Users, "UsersPerAccount"
 }
@@ -83,7 +88,7 @@ func (e *entity) user() User {
 	}
 }
 
-// view runs f on a user or role under the realm's lock.
+// view runs f on an entity under the realm's lock.
 func view[T any](d *Directory, account string, kind Kind, name string, f func(e *entity) (T, error)) (T, error) {
 	var none T
 	r, err := d.need(account)
@@ -99,9 +104,20 @@ func view[T any](d *Directory, account string, kind Kind, name string, f func(e 
 	return f(e)
 }
 
-// alter replaces the record of a user or role by what edit makes of a copy.
-// edit must not change what the copy's slices and maps point to.
+// alter replaces the record of an entity by what edit makes of a copy. edit
+// must not change what the copy's slices and maps point to. Service-linked roles
+// are not altered: what may be changed of them uses alterAny.
 func (d *Directory) alter(ctx context.Context, account string, kind Kind, name string, edit func(t *tx, e *entity, rec *entityRecord) error) error {
+	return d.alterAny(ctx, account, kind, name, func(t *tx, e *entity, rec *entityRecord) error {
+		if err := ordinary(rec); err != nil {
+			return err
+		}
+		return edit(t, e, rec)
+	})
+}
+
+// alterAny is alter, for service-linked roles too.
+func (d *Directory) alterAny(ctx context.Context, account string, kind Kind, name string, edit func(t *tx, e *entity, rec *entityRecord) error) error {
 	r, err := d.need(account)
 	if err != nil {
 		return err
@@ -154,22 +170,25 @@ func listEntities[T any](d *Directory, account string, kind Kind, list List, for
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	names := r.order(kind)
-	return pageOf(list, len(names), func(i int) string { return names[i] }, func(i int) (T, bool) {
-		e := r.names[nameOf{kind, names[i]}]
-		if !strings.HasPrefix(e.rec.Path, prefix) {
-			var none T
-			return none, false
+	all := r.order[kind]
+	return pageOf(list, len(all), func(i int) string { return all[i].name }, func(i int) (it T, ok bool) {
+		if !strings.HasPrefix(all[i].path, prefix) {
+			return it, false
 		}
-		return form(e), true
+		return form(all[i].e), true
 	})
 }
 
 // UpdateUser renames or moves a user. Its unique id, and with it everything
 // that was granted to it by trust and resource policies, stays.
 func (d *Directory) UpdateUser(ctx context.Context, account, name string, in UserUpdate) error {
+	return d.rename(ctx, account, UserKind, name, in)
+}
+
+// rename gives a user or group another name, another path, or both.
+func (d *Directory) rename(ctx context.Context, account string, kind Kind, name string, in UserUpdate) error {
 	if in.NewName != "" {
-		if err := checkName("newUserName", in.NewName, maxName); err != nil {
+		if err := checkName("new"+title(kind)+"Name", in.NewName, kind.longest()); err != nil {
 			return err
 		}
 	}
@@ -177,7 +196,7 @@ func (d *Directory) UpdateUser(ctx context.Context, account, name string, in Use
 	if err != nil {
 		return err
 	}
-	return d.alter(ctx, account, UserKind, name, func(t *tx, e *entity, rec *entityRecord) error {
+	return d.alter(ctx, account, kind, name, func(t *tx, e *entity, rec *entityRecord) error {
 		if in.NewPath != "" {
 			rec.Path = path
 		}
@@ -185,24 +204,24 @@ func (d *Directory) UpdateUser(ctx context.Context, account, name string, in Use
 			return nil
 		}
 		if fold(in.NewName) != fold(rec.Name) {
-			if _, err := e.realm.find(UserKind, in.NewName); err == nil {
-				return refuse(EntityAlreadyExists, "User with name %s already exists.", in.NewName)
+			if _, err := e.realm.find(kind, in.NewName); err == nil {
+				return alreadyThere(kind, in.NewName)
 			}
-			t.drop(nameKey(account, UserKind, rec.Name))
-			t.index(nameKey(account, UserKind, in.NewName), rec.ID)
+			t.drop(nameKey(account, kind, rec.Name))
+			t.index(nameKey(account, kind, in.NewName), rec.ID)
 		}
 		rec.Name = in.NewName
 		return nil
 	})
 }
 
-// DeleteUser deletes a user that has no keys and no policies.
+// DeleteUser deletes a user that has no keys and no policies and is in no group.
 func (d *Directory) DeleteUser(ctx context.Context, account, name string) error {
 	return d.remove(ctx, account, UserKind, name)
 }
 
-// remove deletes a user or role. What was bound to its unique id applies to
-// nobody from then on, its sessions included.
+// remove deletes an entity. What was bound to its unique id applies to nobody
+// from then on, its sessions included.
 func (d *Directory) remove(ctx context.Context, account string, kind Kind, name string) error {
 	r, err := d.need(account)
 	if err != nil {
@@ -214,7 +233,14 @@ func (d *Directory) remove(ctx context.Context, account string, kind Kind, name 
 		if err != nil {
 			return err
 		}
+		if err := ordinary(e.rec); err != nil {
+			return err
+		}
 		switch {
+		case len(e.rec.Profiles) > 0, e.rec.Role != "":
+			return refuse(DeleteConflict, "Cannot delete entity, must remove roles from instance profile first.")
+		case len(e.rec.Groups) > 0, e.rec.Members > 0, len(r.members[e.rec.ID]) > 0:
+			return refuse(DeleteConflict, "Cannot delete entity, must remove users from group first.")
 		case len(e.rec.Keys) > 0:
 			return refuse(DeleteConflict, "Cannot delete entity, must delete access keys first.")
 		case len(e.rec.Inline) > 0:
@@ -233,7 +259,7 @@ func (d *Directory) remove(ctx context.Context, account string, kind Kind, name 
 		t.drop(recordKey(account, sectionUsed, e.rec.ID))
 		return nil
 	})
-	if err != nil {
+	if err != nil || !kind.principal() {
 		return err
 	}
 	return d.revoke(ctx, authority.Revocation{PrincipalID: gone})

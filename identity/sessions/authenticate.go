@@ -198,7 +198,7 @@ func (s *Sessions) makeSession(claims *authority.Claims, accessKeyID string, sna
 		c.Principal = authz.Principal{Type: authz.User, ARN: snap.ARN, Account: snap.Account, ID: snap.ID, TemporaryUser: true}
 		c.PrincipalID, c.UserName = snap.ID, snap.Name
 	} else {
-		c.Principal = authz.Principal{Type: authz.AssumedRole, ARN: claims.ARN, Account: snap.Account, RoleARN: snap.ARN, ID: snap.ID}
+		c.Principal = authz.Principal{Type: authz.AssumedRole, ARN: claims.ARN, Account: snap.Account, RoleARN: snap.ARN, ID: snap.ID, ServiceLinked: snap.ServiceLinked}
 		c.PrincipalID, c.SessionName = snap.ID+":"+claims.SessionName, claims.SessionName
 		c.Issuer = &SessionIssuer{Type: "Role", PrincipalID: snap.ID, ARN: snap.ARN, AccountID: snap.Account, UserName: snap.Name}
 		c.Tags = overlay(snap.Tags, c.sessionTags)

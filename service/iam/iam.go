@@ -1,6 +1,8 @@
 // Package iam serves the API of IAM, version 2010-05-08: users, access keys,
-// roles, managed and inline policies, attachments and tags, which is tier 1 of
-// sts-and-fas section 2.
+// roles, groups, instance profiles, service-linked roles, managed and inline
+// policies, attachments, boundaries and tags, the account's alias, and listings
+// of the account as a whole: tier 1 of sts-and-fas section 2, and the entities of
+// tier 2.
 //
 // Start with New; Operations is the table that the gate serves, and the whole
 // list of what can be done. The package is thin: it says who must be allowed
@@ -9,9 +11,8 @@
 // (shape.go, error.go). Names, limits and delete rules are the directory's.
 //
 // What is not done here: deciding (package authz), signing and record keeping
-// (package gate), percent-encoding of policy documents (package wire). Groups,
-// instance profiles, changes of a boundary after creation, federation and MFA
-// devices are not served: the gate refuses what is not in the table.
+// (package gate), percent-encoding of policy documents (package wire). What is
+// not in the table is not served: the gate refuses it.
 //
 // What is promised:
 //   - Whether an entity exists is told only to callers who may do what they
@@ -85,6 +86,13 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.tags()...)
 	all = append(all, s.simulations()...)
 	all = append(all, s.rootAccess()...)
+	all = append(all, s.groups()...)
+	all = append(all, s.groupPolicies()...)
+	all = append(all, s.boundaries()...)
+	all = append(all, s.instanceProfiles()...)
+	all = append(all, s.serviceLinkedRoles()...)
+	all = append(all, s.accountWide()...)
+	all = append(all, s.absent()...)
 	return all
 }
 

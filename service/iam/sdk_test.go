@@ -203,7 +203,7 @@ func TestErrorsArriveAsTheSDKsTypes(t *testing.T) {
 	for call, err := range map[string]error{
 		"AccessDenied":    errorOf(nobody.ListUsers(ctx, &sdk.ListUsersInput{})),
 		"ValidationError": errorOf(c.CreateUser(ctx, &sdk.CreateUserInput{UserName: aws.String("a b")})),
-		"InvalidAction":   errorOf(c.ListGroups(ctx, &sdk.ListGroupsInput{})),
+		"InvalidAction":   errorOf(c.ListServerCertificates(ctx, &sdk.ListServerCertificatesInput{})),
 	} {
 		if e, ok := errors.AsType[smithy.APIError](err); !ok || e.ErrorCode() != call {
 			t.Errorf("%v, want %s", err, call)

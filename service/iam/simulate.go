@@ -46,13 +46,17 @@ func (s *Service) simulations() []operation.Operation {
 
 // entityOf splits the ARN of a user, role or group. Nothing else can be simulated, sessions and roots
 // among it.
-func entityOf(entityARN string) (a arn.ARN, kind, name string, err error) {
+func entityOf(entityARN string) (a arn.ARN, kind directory.Kind, name string, err error) {
 	a, err = arn.Parse(entityARN)
-	kind, path := a.Split()
+	word, path := a.Split()
 	name = path[strings.LastIndexByte(path, '/')+1:]
-	if err != nil || a.Partition != arn.Partition || a.Service != "iam" || a.Region != "" || !arn.IsAccount(a.Account) ||
-		name == "" || kind != "user" && kind != "role" && kind != "group" {
-		return a, "", "", &iam.InvalidInputException{Message: "Invalid Entity Arn: " + entityARN + " does not clearly define entity type and name."}
+	for _, k := range []directory.Kind{directory.UserKind, directory.RoleKind, directory.GroupKind} {
+		if word == k.String() {
+			kind = k
+		}
+	}
+	if err != nil || a.Partition != arn.Partition || a.Service != "iam" || a.Region != "" || !arn.IsAccount(a.Account) || name == "" || kind == 0 {
+		return a, 0, "", &iam.InvalidInputException{Message: "Invalid Entity Arn: " + entityARN + " does not clearly define entity type and name."}
 	}
 	return a, kind, name, nil
 }
@@ -70,12 +74,12 @@ func (q question) source(entityARN string) (operation.Ask, error) {
 	}
 	var found operation.Ask
 	switch kind {
-	case "user":
+	case directory.UserKind:
 		found, err = q.user(name)
-	case "role":
+	case directory.RoleKind:
 		found, err = q.role(name)
 	default:
-		return plain, nil // groups have no tags
+		found, err = q.group(name)
 	}
 	if err != nil || found.Resource != entityARN {
 		return plain, err
@@ -99,49 +103,47 @@ type principalSource struct {
 	sources  map[*policy.Document]source
 }
 
-// sourceOf finds the user or role of an ARN of the account, with its policies.
+// sourceOf finds the user, role or group of an ARN of the account, with its policies.
 func (s *Service) sourceOf(account, entityARN string) (*principalSource, error) {
 	_, kind, name, err := entityOf(entityARN)
 	if err != nil {
 		return nil, err
 	}
-	missing := &iam.NoSuchEntityException{Message: "The " + kind + " with name " + name + " cannot be found."}
-	id, ok := s.directory.ResolvePrincipal(entityARN)
-	if !ok || id == "" {
-		return nil, missing
+	snapshot, from, err := s.directory.PolicySources(account, kind, name)
+	if err != nil {
+		return nil, err
 	}
-	snapshot, ok := s.directory.Principal(id)
-	if !ok || snapshot.Account != account {
-		return nil, missing
+	if snapshot.ARN != entityARN {
+		return nil, &iam.NoSuchEntityException{Message: "The " + kind.String() + " with name " + name + " cannot be found."}
 	}
 	p := &principalSource{policies: *snapshot.Policies, tags: map[string]string{}, sources: map[*policy.Document]source{}}
-	p.caller = authz.Principal{Type: authz.User, ARN: snapshot.ARN, Account: account, ID: id}
-	p.userID = id
-	inline := iam.PolicySourceTypeUser
-	if snapshot.Kind == directory.RoleKind {
+	p.caller = authz.Principal{Type: authz.User, Account: account, ServiceLinked: snapshot.ServiceLinked}
+	switch kind {
+	case directory.UserKind:
+		p.caller.ARN, p.caller.ID, p.userID = snapshot.ARN, snapshot.ID, snapshot.ID
+	case directory.RoleKind:
 		// No session is known, so a resource policy that names one does not match.
-		p.caller.Type, p.caller.RoleARN, p.userID = authz.AssumedRole, snapshot.ARN, ""
-		inline = iam.PolicySourceTypeRole
+		p.caller.Type, p.caller.ARN, p.caller.RoleARN, p.caller.ID = authz.AssumedRole, snapshot.ARN, snapshot.ARN, snapshot.ID
 	}
 	for _, t := range snapshot.Tags {
 		p.tags[t.Key] = t.Value
 	}
-	docs := p.policies.Identity
-	if p.policies.Boundary != nil {
-		docs = append(docs[:len(docs):len(docs)], p.policies.Boundary)
+	for _, f := range from {
+		p.sources[f.Document] = sourceOfLabel(f.Document.Label(), f.Kind, f.Name)
 	}
-	for _, d := range docs {
-		p.sources[d] = sourceOfLabel(d.Label(), kind, name, inline)
+	if d := p.policies.Boundary; d != nil {
+		p.sources[d] = sourceOfLabel(d.Label(), kind, name)
 	}
 	return p, nil
 }
 
-// sourceOfLabel is the source of an attached document: managed policies are labelled with their ARN.
-func sourceOfLabel(label, kind, name string, inline iam.PolicySourceType) source {
+// sourceOfLabel is the source of a document: managed policies are labelled with their ARN.
+func sourceOfLabel(label string, kind directory.Kind, name string) source {
 	a, err := arn.Parse(label)
 	switch {
 	case err != nil:
-		return source{kind + "_" + name + "_" + label, inline}
+		// The values of PolicySourceType are the words of the kinds.
+		return source{kind.String() + "_" + name + "_" + label, iam.PolicySourceType(kind.String())}
 	case a.Account == managedOwner:
 		return source{label[strings.LastIndexByte(label, '/')+1:], iam.PolicySourceTypeAwsManaged}
 	}
@@ -243,9 +245,9 @@ func callerOf(entityARN string) (authz.Principal, error) {
 	a, kind, _, err := entityOf(entityARN)
 	p := authz.Principal{Type: authz.User, Account: a.Account}
 	switch kind {
-	case "user":
+	case directory.UserKind:
 		p.ARN = entityARN
-	case "role":
+	case directory.RoleKind:
 		p.Type, p.ARN, p.RoleARN = authz.AssumedRole, entityARN, entityARN
 	}
 	return p, err // a group is nobody in particular

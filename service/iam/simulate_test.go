@@ -80,6 +80,27 @@ func TestTheSDKSimulatesAPrincipal(t *testing.T) {
 	}
 }
 
+func TestAMemberIsSimulatedWithThePoliciesOfItsGroups(t *testing.T) {
+	p := newPlane(t)
+	p.user("/", "bob", "")
+	do[api.CreateGroupOutput](p, p.admin, &api.CreateGroupInput{GroupName: "nurses", Path: "/ward/"})
+	do[api.PutGroupPolicyOutput](p, p.admin, &api.PutGroupPolicyInput{GroupName: "nurses", PolicyName: "beds", PolicyDocument: allow(`"s3:GetObject"`, `"*"`, `{"Bool":{"aws:MultiFactorAuthPresent":"true"}}`)})
+	do[api.AddUserToGroupOutput](p, p.admin, &api.AddUserToGroupInput{GroupName: "nurses", UserName: "bob"})
+	mfa := []api.ContextEntry{{ContextKeyName: "aws:MultiFactorAuthPresent", ContextKeyValues: []string{"true"}, ContextKeyType: "boolean"}}
+	for _, who := range []string{"user/bob", "group/ward/nurses"} {
+		out := do[api.SimulatePrincipalPolicyOutput](p, p.admin, &api.SimulatePrincipalPolicyInput{PolicySourceArn: p.arnOf(who), ActionNames: []string{"s3:GetObject"}, ContextEntries: mfa})
+		r := out.EvaluationResults[0]
+		if r.EvalDecision != "allowed" || len(r.MatchedStatements) != 1 || r.MatchedStatements[0].SourcePolicyId != "group_nurses_beds" || r.MatchedStatements[0].SourcePolicyType != "group" {
+			t.Errorf("%s: %+v", who, r)
+		}
+		keys := do[api.GetContextKeysForPrincipalPolicyOutput](p, p.admin, &api.GetContextKeysForPrincipalPolicyInput{PolicySourceArn: p.arnOf(who)})
+		if !slices.Equal(keys.ContextKeyNames, []string{"aws:MultiFactorAuthPresent"}) {
+			t.Errorf("%s: %v", who, keys.ContextKeyNames)
+		}
+	}
+	p.wantCode(p.admin, &api.SimulatePrincipalPolicyInput{PolicySourceArn: p.arnOf("group/nurses"), ActionNames: []string{"s3:GetObject"}}, "NoSuchEntity")
+}
+
 func TestTheSDKSimulatesCustomPolicies(t *testing.T) {
 	p := newPlane(t)
 	c, tr := p.client(p.admin)

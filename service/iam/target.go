@@ -76,7 +76,7 @@ func (q question) caller(name string) (operation.Ask, error) {
 	return q.found(directory.UserKind, u.Name, u.ARN, u.Tags, "", nil)
 }
 
-// shown is what a refusal calls a user or role. AWS says "user bob": the ARN
+// shown is what a refusal calls an entity. AWS says "user bob": the ARN
 // with its path would tell a name that is taken from one that is not.
 func shown(kind directory.Kind, name string) string {
 	switch kind {
@@ -84,6 +84,10 @@ func shown(kind directory.Kind, name string) string {
 		return "user " + name
 	case directory.RoleKind:
 		return "role " + name
+	case directory.GroupKind:
+		return "group " + name
+	case directory.ProfileKind:
+		return "instance profile " + name
 	}
 	return ""
 }
@@ -103,7 +107,7 @@ func (q question) found(kind directory.Kind, name, entity string, tags []directo
 	a.Shown = shown(kind, name)
 	for _, t := range tags {
 		a.Context.Set("aws:ResourceTag/"+t.Key, t.Value)
-		if kind != directory.PolicyKind { // AWS has no iam:ResourceTag on policies
+		if kind == directory.UserKind || kind == directory.RoleKind { // AWS has iam:ResourceTag on no others
 			a.Context.Set("iam:ResourceTag/"+t.Key, t.Value)
 		}
 	}
