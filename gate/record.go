@@ -81,6 +81,11 @@ func (x *exchange) foreignOwners() (owners []string) {
 			owners = append(owners, o)
 		}
 	}
+	for _, o := range x.call.Concerned() {
+		if o != own && !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
+	}
 	// An enrolment code that was redeemed with a signed call concerns the account that it opened as well.
 	if o := x.call.Account; o != own && !slices.Contains(owners, o) {
 		owners = append(owners, o)
@@ -224,6 +229,16 @@ func resourceType(a string) string {
 		return "AWS::IAM::Group"
 	case "iam:policy":
 		return "AWS::IAM::ManagedPolicy"
+	case "organizations:account":
+		return "AWS::Organizations::Account"
+	case "organizations:organization":
+		return "AWS::Organizations::Organization"
+	case "organizations:ou":
+		return "AWS::Organizations::OrganizationalUnit"
+	case "organizations:policy":
+		return "AWS::Organizations::Policy"
+	case "organizations:resourcepolicy":
+		return "AWS::Organizations::ResourcePolicy"
 	case "leadglass:account":
 		return "Leadglass::Account"
 	case "leadglass:audit-log":

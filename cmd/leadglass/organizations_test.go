@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
+	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -538,6 +540,15 @@ func TestRootSessionsOfAMemberAreHeldToTheirTask(t *testing.T) {
 	}
 	_, err = kms.NewFromConfig(root).Encrypt(ctx, &kms.EncryptInput{KeyId: key.KeyMetadata.Arn, Plaintext: []byte("x")})
 	refusedWith(t, "the member's key", err, "AccessDeniedException")
+
+	// The member reads in its own log that its root was used, and by whom.
+	given, err := cloudtrail.NewFromConfig(cfg).LookupEvents(ctx, &cloudtrail.LookupEventsInput{LookupAttributes: []cttypes.LookupAttribute{{AttributeKey: cttypes.LookupAttributeKeyEventName, AttributeValue: aws.String("AssumeRoot")}}})
+	if err != nil || len(given.Events) != 2 { // its own refused attempt is the other
+		t.Fatalf("%+v, %v", given, err)
+	}
+	if e := *given.Events[0].CloudTrailEvent; !strings.Contains(e, `"accountId":"`+o.management+`"`) || strings.Contains(e, *c.SecretAccessKey) {
+		t.Errorf("recorded as %s", e)
+	}
 
 	// Root is under the guardrails too.
 	o.attach(t, o.policy(t, orgtypes.PolicyTypeServiceControlPolicy, "no root", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iam:ListAccessKeys","Resource":"*","Condition":{"Null":{"aws:AssumedRoot":"false"}}}]}`), account)

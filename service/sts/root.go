@@ -41,7 +41,7 @@ func (v service) assumeRoot(ctx context.Context, _ *sts.AssumeRootInput) (*sts.A
 		return nil, fault(err)
 	}
 	// The record goes into the member's own log as well: whose root was used must be known there.
-	call.Account = plan.Target()
-	call.Touch(call.Account, "AWS::IAM::Root", plan.Ask.Resource)
+	call.Concern(plan.Target())
+	call.Touch(plan.Target(), "AWS::IAM::Root", plan.Ask.Resource)
 	return &sts.AssumeRootOutput{Credentials: credentials(call, cred), SourceIdentity: identity}, nil
 }
