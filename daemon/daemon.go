@@ -43,8 +43,10 @@ type Config struct {
 	SealKey  string // file of the HSM's software seal; empty: in the data folder
 	Insecure bool   // start the boundaries even where they cannot be locked down (I-10)
 	Version  string
-	Logger   *slog.Logger // nil: silent
-	Binary   string       // of the boundaries; empty: this one
+	// Organizations limits what one organization may hold, the size of its policies among it; zero: the defaults.
+	Organizations organization.Quotas
+	Logger        *slog.Logger // nil: silent
+	Binary        string       // of the boundaries; empty: this one
 }
 
 func (c *Config) valid() error {

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -30,8 +31,7 @@ func (x *exchange) record() error {
 	}
 	own := x.event(r, 0)
 	// The client may be gone; what was done is recorded all the same.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), AuditDeadline)
-	defer cancel()
+	ctx := context.WithoutCancel(x.ctx)
 	var receipt log.Receipt
 	if len(owners) == 0 {
 		var err error
@@ -81,6 +81,11 @@ func (x *exchange) foreignOwners() (owners []string) {
 			owners = append(owners, o)
 		}
 	}
+	for _, o := range x.call.Concerned() {
+		if o != own && !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
+	}
 	// An enrolment code that was redeemed with a signed call concerns the account that it opened as well.
 	if o := x.call.Account; o != own && !slices.Contains(owners, o) {
 		owners = append(owners, o)
@@ -126,6 +131,9 @@ func (x *exchange) build() *record.Record {
 	}
 	if x.fault != nil {
 		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
+	}
+	if x.unrecorded > 0 {
+		r.AdditionalEventData = fmt.Appendf(nil, `{"RefusalsNotRecorded":%d}`, x.unrecorded)
 	}
 	r.Resources = x.resources()
 	if x.decided != nil && x.decided.Owner == call.Account {
@@ -230,6 +238,16 @@ func resourceType(a string) string {
 		return "AWS::IAM::Group"
 	case "iam:policy":
 		return "AWS::IAM::ManagedPolicy"
+	case "organizations:account":
+		return "AWS::Organizations::Account"
+	case "organizations:organization":
+		return "AWS::Organizations::Organization"
+	case "organizations:ou":
+		return "AWS::Organizations::OrganizationalUnit"
+	case "organizations:policy":
+		return "AWS::Organizations::Policy"
+	case "organizations:resourcepolicy":
+		return "AWS::Organizations::ResourcePolicy"
 	case "leadglass:account":
 		return "Leadglass::Account"
 	case "leadglass:audit-log":

@@ -28,7 +28,7 @@ func Decide(r *Request, t *Trace) Decision {
 	}
 	d := e.decide()
 	if !d.Allowed {
-		d.near = e.near()
+		d.near = e.near(d.By)
 	}
 	return d
 }
@@ -356,10 +356,14 @@ func (e *evaluation) forbiddenToTemporaryUser() bool {
 }
 
 // near says whether caller and resource share an account or an organisation, so that the
-// denial may name the policy.
-func (e *evaluation) near() bool {
+// denial may name the policy. What another account's own policy says of the resource is not told
+// within an organisation either: it would tell a resource that exists from one that does not (I-7).
+func (e *evaluation) near(by By) bool {
 	if e.p.Account != "" && e.p.Account == e.a.Owner {
 		return true
+	}
+	if by == ByResource || by == ByGrant || by == ByNone {
+		return false
 	}
 	mine, ok := e.key("aws:PrincipalOrgID")
 	theirs, known := e.key("aws:ResourceOrgID")
