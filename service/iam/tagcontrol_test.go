@@ -44,6 +44,24 @@ func (p *plane) carriers() map[string]carrier {
 			untag:      func(name string, keys ...string) any { return &api.UntagRoleInput{RoleName: name, TagKeys: keys} },
 			createOnly: "iam:CreateRole",
 		},
+		"instance profile": {
+			create: func(name string, tags ...api.Tag) any {
+				return &api.CreateInstanceProfileInput{InstanceProfileName: name, Tags: tags}
+			},
+			read: func(name string) any { return &api.GetInstanceProfileInput{InstanceProfileName: name} },
+			write: func(name string) any {
+				// A role is handed over as well, which needs its own permission: only the profile's tags are tested here.
+				return &api.TagInstanceProfileInput{InstanceProfileName: name, Tags: []api.Tag{{Key: "x", Value: "y"}}}
+			},
+			list: func(name string) any { return &api.ListInstanceProfileTagsInput{InstanceProfileName: name} },
+			tag: func(name string, tags ...api.Tag) any {
+				return &api.TagInstanceProfileInput{InstanceProfileName: name, Tags: tags}
+			},
+			untag: func(name string, keys ...string) any {
+				return &api.UntagInstanceProfileInput{InstanceProfileName: name, TagKeys: keys}
+			},
+			createOnly: "iam:CreateInstanceProfile",
+		},
 		"policy": {
 			create: func(name string, tags ...api.Tag) any {
 				return &api.CreatePolicyInput{PolicyName: name, PolicyDocument: allowRead, Tags: tags}
