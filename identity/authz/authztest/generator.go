@@ -300,6 +300,9 @@ func (d dice) document(k policy.Kind) (refDoc, *policy.Document) {
 	if d.chance(3) {
 		n = 10 + d.IntN(20)
 	}
+	if len(statements) == 1 && d.chance(20) {
+		n = 0 // FullAWSAccess and its like
+	}
 	for range n {
 		statements = append(statements, d.statement(k))
 	}
