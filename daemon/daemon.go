@@ -53,9 +53,11 @@ type Config struct {
 	PrivateIssuers []string
 	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
 	PublicURL string
-	Version   string
-	Logger    *slog.Logger // nil: silent
-	Binary    string       // of the boundaries; empty: this one
+	// Organizations limits what one organization may hold, the size of its policies among it; zero: the defaults.
+	Organizations organization.Quotas
+	Version       string
+	Logger        *slog.Logger // nil: silent
+	Binary        string       // of the boundaries; empty: this one
 }
 
 func (c *Config) valid() error {

@@ -46,6 +46,7 @@ type exchange struct {
 	// What the policy engine said of the ask that decided: the refused one, else the last.
 	decision authz.Decision
 	decided  *operation.Ask
+	refused  bool // authorize itself said no: the trace is of that decision
 
 	*scratch
 

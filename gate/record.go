@@ -82,6 +82,11 @@ func (x *exchange) foreignOwners() (owners []string) {
 			owners = append(owners, o)
 		}
 	}
+	for _, o := range x.call.Concerned() {
+		if o != own && !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
+	}
 	// An enrolment code that was redeemed with a signed call concerns the account that it opened as well.
 	if o := x.call.Account; o != own && !slices.Contains(owners, o) {
 		owners = append(owners, o)
@@ -135,7 +140,7 @@ func (x *exchange) build() *record.Record {
 	if x.decided != nil && x.decided.Owner == call.Account {
 		// Which statements decided, and why, so that a refusal can be explained later. Those of another account's
 		// policies, and whether there are any, are not the caller's to read (I-7).
-		r.Leadglass = &record.Extension{Decision: x.trace.AppendJSON(nil, x.decision)}
+		r.Leadglass = &record.Extension{Decision: x.policyDecision()}
 	}
 	return r
 }
@@ -150,6 +155,15 @@ func (x *exchange) additional() json.RawMessage {
 		return json.RawMessage(`{"SignatureVersion":"SigV4A"}`)
 	}
 	return nil
+}
+
+// policyDecision is what the record says of the decision. Of a refusal it says what stood in the way.
+func (x *exchange) policyDecision() []byte {
+	if !x.refused {
+		return x.trace.AppendJSON(nil, x.decision)
+	}
+	request := authz.Request{Principal: &x.principal, Policies: &x.policies, Ask: x.decided, Common: &x.common}
+	return x.trace.AppendDenial(nil, &request, x.decision)
 }
 
 func (x *exchange) eventName() string {
@@ -252,6 +266,16 @@ func resourceType(a string) string {
 		return "AWS::IAM::OIDCProvider"
 	case "iam:policy":
 		return "AWS::IAM::ManagedPolicy"
+	case "organizations:account":
+		return "AWS::Organizations::Account"
+	case "organizations:organization":
+		return "AWS::Organizations::Organization"
+	case "organizations:ou":
+		return "AWS::Organizations::OrganizationalUnit"
+	case "organizations:policy":
+		return "AWS::Organizations::Policy"
+	case "organizations:resourcepolicy":
+		return "AWS::Organizations::ResourcePolicy"
 	case "leadglass:account":
 		return "Leadglass::Account"
 	case "leadglass:audit-log":

@@ -36,6 +36,7 @@ func (x *exchange) settle(err error) {
 		code, status := auth.Code(family(x.protocol))
 		x.fault = &wire.Fault{Code: code, Message: auth.Message, Status: status}
 	case errors.As(err, &denied):
+		x.trace.Reset() // of a question that was answered before, if any
 		x.fault = x.denial(&denied.Ask, denied.Decision)
 	case errors.Is(err, refused{}):
 		x.fault = x.denial(x.decided, x.decision)

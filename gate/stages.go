@@ -229,6 +229,7 @@ func (x *exchange) authorize() error {
 		}
 		x.decision = authz.Decide(&authz.Request{Principal: &x.principal, Policies: &x.policies, Ask: a, Common: &x.common}, &x.trace)
 		if !x.decision.Allowed {
+			x.refused = true
 			return refused{}
 		}
 	}

@@ -46,6 +46,7 @@ type Call struct {
 	mu        sync.Mutex
 	revealed  []Revealed // guarded by mu
 	resources []Resource // guarded by mu
+	concerned []string   // guarded by mu
 }
 
 // Revealed is a secret on its way to the caller, and the placeholder that
@@ -122,6 +123,21 @@ func (c *Call) Touched() []Resource {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.resources
+}
+
+// Concern says that the call did something to another account that the asks do
+// not show: when it succeeds, that account's log gets a copy of the record.
+func (c *Call) Concern(account string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.concerned = append(c.concerned, account)
+}
+
+// Concerned are the accounts named so far.
+func (c *Call) Concerned() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.concerned
 }
 
 type callKey struct{}

@@ -159,7 +159,7 @@ func (d *formDecoder) structure(st *structure, v reflect.Value, pairs []pair, at
 		var below []pair
 		name, leaf, below, pairs = branch(pairs, at)
 		f := st.byQuery[name]
-		if f == nil && st.strict {
+		if f == nil && st.strict && !(at == 0 && ofProtocol(name)) {
 			return errStrict
 		}
 		if f == nil || f.in != inBody {
@@ -176,6 +176,12 @@ func (d *formDecoder) structure(st *structure, v reflect.Value, pairs []pair, at
 	d.t.finish(st, &got, v)
 	d.t.leave()
 	return nil
+}
+
+// ofProtocol says whether a name at the top of a form is not of the input: it says which operation is meant,
+// or is part of a signature.
+func ofProtocol(name string) bool {
+	return name == "Action" || name == "Version" || strings.HasPrefix(name, "X-Amz-")
 }
 
 func (d *formDecoder) member(f *field, v reflect.Value, leaf *pair, below []pair, at int) (bool, error) {

@@ -1429,6 +1429,7 @@ type SetSecurityTokenServicePreferencesOutput struct{}
 
 // SimulateCustomPolicyInput is shape SimulateCustomPolicyRequest.
 type SimulateCustomPolicyInput struct {
+	_                                  struct{}       `aws:",strict"`
 	PolicyInputList                    []string       `aws:"PolicyInputList,req,e.min=1,e.max=131072,e.pat=2"`
 	PermissionsBoundaryPolicyInputList []string       `aws:"PermissionsBoundaryPolicyInputList,e.min=1,e.max=131072,e.pat=2"`
 	ActionNames                        []string       `aws:"ActionNames,req,e.min=3,e.max=128"`
@@ -1451,6 +1452,7 @@ type SimulateCustomPolicyOutput struct {
 
 // SimulatePrincipalPolicyInput is shape SimulatePrincipalPolicyRequest.
 type SimulatePrincipalPolicyInput struct {
+	_                                  struct{}       `aws:",strict"`
 	PolicySourceArn                    string         `aws:"PolicySourceArn,req,min=20,max=2048"`
 	PolicyInputList                    []string       `aws:"PolicyInputList,e.min=1,e.max=131072,e.pat=2"`
 	PermissionsBoundaryPolicyInputList []string       `aws:"PermissionsBoundaryPolicyInputList,e.min=1,e.max=131072,e.pat=2"`

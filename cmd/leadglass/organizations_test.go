@@ -1,14 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
+	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -535,6 +541,15 @@ func TestRootSessionsOfAMemberAreHeldToTheirTask(t *testing.T) {
 	_, err = kms.NewFromConfig(root).Encrypt(ctx, &kms.EncryptInput{KeyId: key.KeyMetadata.Arn, Plaintext: []byte("x")})
 	refusedWith(t, "the member's key", err, "AccessDeniedException")
 
+	// The member reads in its own log that its root was used, and by whom.
+	given, err := cloudtrail.NewFromConfig(cfg).LookupEvents(ctx, &cloudtrail.LookupEventsInput{LookupAttributes: []cttypes.LookupAttribute{{AttributeKey: cttypes.LookupAttributeKeyEventName, AttributeValue: aws.String("AssumeRoot")}}})
+	if err != nil || len(given.Events) != 2 { // its own refused attempt is the other
+		t.Fatalf("%+v, %v", given, err)
+	}
+	if e := *given.Events[0].CloudTrailEvent; !strings.Contains(e, `"accountId":"`+o.management+`"`) || strings.Contains(e, *c.SecretAccessKey) {
+		t.Errorf("recorded as %s", e)
+	}
+
 	// Root is under the guardrails too.
 	o.attach(t, o.policy(t, orgtypes.PolicyTypeServiceControlPolicy, "no root", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iam:ListAccessKeys","Resource":"*","Condition":{"Null":{"aws:AssumedRoot":"false"}}}]}`), account)
 	_, err = iam.NewFromConfig(root).ListAccessKeys(ctx, &iam.ListAccessKeysInput{})
@@ -667,4 +682,48 @@ func TestTheOperatorTakesNoPartInOrganizations(t *testing.T) {
 	refusedAs[*orgtypes.AWSOrganizationsNotInUseException](t, "the operator deletes a guardrail", err)
 	_, err = operator.DescribeAccount(ctx, &organizations.DescribeAccountInput{AccountId: &o.management})
 	refusedAs[*orgtypes.AWSOrganizationsNotInUseException](t, "the operator looks at a member", err)
+}
+
+func TestTheAWSCLIManagesAnOrganization(t *testing.T) {
+	tool := need(t, "aws", "--version")
+	p := sharedPlane(t)
+	admin, management := newCustomer(t, p, "by hand")
+	call := func(args ...string) (string, error) {
+		cmd := exec.Command(tool, append([]string{"--endpoint-url", p.url, "--output", "text"}, args...)...)
+		cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+admin.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+admin.SecretAccessKey, "AWS_REGION=us-east-1",
+			"AWS_DEFAULT_REGION=us-east-1", "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true", "AWS_MAX_ATTEMPTS=1", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := cmd.Run(); err != nil {
+			return out.String(), errors.New(strings.TrimSpace(errs.String()))
+		}
+		return strings.TrimSpace(out.String()), nil
+	}
+	must := func(args ...string) string {
+		t.Helper()
+		out, err := call(append([]string{"organizations"}, args...)...)
+		if err != nil {
+			t.Fatalf("aws organizations %s: %v", strings.Join(args, " "), err)
+		}
+		return out
+	}
+	if out := must("create-organization", "--query", "Organization.MasterAccountId"); out != management {
+		t.Errorf("management account %q", out)
+	}
+	root := must("list-roots", "--query", "Roots[0].Id")
+	must("enable-policy-type", "--root-id", root, "--policy-type", "SERVICE_CONTROL_POLICY")
+	unit := must("create-organizational-unit", "--parent-id", root, "--name", "wards", "--tags", "Key=a,Value=b", "--query", "OrganizationalUnit.Id")
+	account := must("create-account", "--account-name", "ward", "--email", "ward@hospital.example", "--query", "CreateAccountStatus.AccountId")
+	must("move-account", "--account-id", account, "--source-parent-id", root, "--destination-parent-id", unit)
+	policy := must("create-policy", "--type", "SERVICE_CONTROL_POLICY", "--name", "guard", "--description", "", "--content", guardrail("kms:*"), "--query", "Policy.PolicySummary.Id")
+	must("attach-policy", "--policy-id", policy, "--target-id", unit)
+	if out := must("list-policies-for-target", "--target-id", unit, "--filter", "SERVICE_CONTROL_POLICY", "--query", "length(Policies)"); out != "2" {
+		t.Errorf("%s policies", out)
+	}
+	if out := must("list-children", "--parent-id", unit, "--child-type", "ACCOUNT", "--query", "Children[0].Id"); out != account {
+		t.Errorf("child %q", out)
+	}
+	if _, err := call("organizations", "delete-organizational-unit", "--organizational-unit-id", unit); err == nil || !strings.Contains(err.Error(), "(OrganizationalUnitNotEmptyException)") {
+		t.Errorf("a unit with an account: %v", err)
+	}
 }

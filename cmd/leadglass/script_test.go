@@ -3,16 +3,44 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// callAs calls an operation of a JSON service with its JSON, or of a query service with its parameters.
+func callAs(c *client, service, op string, args []string) (string, error) {
+	ctx := context.Background()
+	if _, ok := targets[service]; ok {
+		var out json.RawMessage
+		in := json.RawMessage(`{}`)
+		if len(args) > 0 {
+			in = json.RawMessage(args[0])
+		}
+		_, err := c.json(ctx, service, op, in, &out)
+		return string(out), err
+	}
+	form := url.Values{}
+	for _, a := range args {
+		name, value, _ := strings.Cut(a, "=")
+		form.Set(name, value)
+	}
+	var out struct {
+		Inner string `xml:",innerxml"`
+	}
+	_, err := c.query(ctx, service, map[string]string{"iam": "2010-05-08", "sts": "2011-06-15"}[service], op, form, &out)
+	return out.Inner, err
+}
 
 // The scripts of testdata/script run this program as its users do.
 func TestScripts(t *testing.T) {
@@ -101,6 +129,48 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				if info.Mode().Perm() != fs.FileMode(want) {
 					ts.Fatalf("%s has mode %v", args[0], info.Mode())
+				}
+			},
+			// call PROFILE SERVICE OPERATION [JSON | NAME=VALUE...] calls the plane as a tool with that profile would; with "!" the
+			// call must be refused. The answer, or the refusal, is in stdout.
+			"call": func(ts *testscript.TestScript, neg bool, args []string) {
+				p, err := readProfile(args[0], ts.Getenv("AWS_SHARED_CREDENTIALS_FILE"), ts.Getenv("AWS_CONFIG_FILE"))
+				ts.Check(err)
+				answer, err := callAs(newClient(p), args[1], args[2], args[3:])
+				switch {
+				case neg && err == nil:
+					ts.Fatalf("%s is not refused", args[2])
+				case neg:
+					answer = err.Error()
+				default:
+					ts.Check(err)
+				}
+				fmt.Fprintln(ts.Stdout(), answer)
+			},
+			// take VAR EXPRESSION sets a variable to what the group of the expression matches in the stdout of the last call.
+			"take": func(ts *testscript.TestScript, _ bool, args []string) {
+				m := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+				if m == nil {
+					ts.Fatalf("no %s in %s", args[1], ts.ReadFile("stdout"))
+				}
+				ts.Setenv(args[0], m[1])
+			},
+			// profile NAME FROM makes a profile like FROM with the access key in the stdout of the last call.
+			"profile": func(ts *testscript.TestScript, _ bool, args []string) {
+				from, err := readProfile(args[1], ts.Getenv("AWS_SHARED_CREDENTIALS_FILE"), ts.Getenv("AWS_CONFIG_FILE"))
+				ts.Check(err)
+				m := regexp.MustCompile(`(?s)<AccessKeyId>(.*?)</AccessKeyId>.*<SecretAccessKey>(.*?)</SecretAccessKey>`).FindStringSubmatch(ts.ReadFile("stdout"))
+				if m == nil {
+					ts.Fatalf("no access key in the last answer")
+				}
+				for file, text := range map[string]string{
+					ts.Getenv("AWS_SHARED_CREDENTIALS_FILE"): fmt.Sprintf("\n[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", args[0], m[1], m[2]),
+					ts.Getenv("AWS_CONFIG_FILE"):             fmt.Sprintf("\n[profile %s]\nregion = %s\nendpoint_url = %s\n", args[0], from.Region, from.Endpoint),
+				} {
+					f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0o600)
+					ts.Check(err)
+					_, err = f.WriteString(text)
+					ts.Check(errors.Join(err, f.Close()))
 				}
 			},
 			// alter DIR turns one bit of one byte of an export.

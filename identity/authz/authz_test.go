@@ -258,6 +258,39 @@ func TestKeysOfTheAskHideThoseOfTheCall(t *testing.T) {
 	}
 }
 
+func TestARootSessionForATaskIsHeldToIt(t *testing.T) {
+	const root = "arn:aws:iam::111111111111:root"
+	const key = "arn:aws:kms:us-east-1:111111111111:key/k"
+	task := parse(t, policy.Session, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListAccessKeys","Resource":"*"}]}`)
+	byRoot := parse(t, policy.Key, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"`+root+`"},"Action":"kms:*","Resource":"*"}]}`)
+	for _, c := range []struct {
+		name, action, resource string
+		policy                 *policy.Document
+		limited, want          bool
+	}{
+		{"the task", "iam:ListAccessKeys", root, nil, true, true},
+		{"beyond the task", "iam:CreateUser", root, nil, true, false},
+		{"beyond the task where a key policy names the root", "kms:Decrypt", key, byRoot, true, false},
+		{"a root without a task", "iam:CreateUser", root, nil, false, true},
+		{"a root without a task where a key policy names it", "kms:Decrypt", key, byRoot, false, true},
+	} {
+		policies := &authz.Policies{}
+		if c.limited {
+			policies = &authz.Policies{Session: []*policy.Document{task}, SessionPassed: true}
+		}
+		d := authz.Decide(&authz.Request{
+			Principal: &authz.Principal{Type: authz.Root, ARN: root, Account: "111111111111", ID: "111111111111"}, Policies: policies,
+			Ask: &authz.Ask{Action: c.action, Resource: c.resource, Owner: "111111111111", Policy: c.policy},
+		}, nil)
+		if d.Allowed != c.want {
+			t.Errorf("%s: %+v", c.name, d)
+		}
+		if !c.want && d.By != authz.BySession {
+			t.Errorf("%s: denied by %v", c.name, d.By)
+		}
+	}
+}
+
 func TestDenialsAreToldInAWSsWords(t *testing.T) {
 	scp := parse(t, policy.SCP, `{"Statement":[{"Effect":"Deny","Action":"s3:*","Resource":"*"}]}`).Named("arn:aws:organizations::999999999999:policy/o-a/service_control_policy/p-1")
 	inline := parse(t, policy.Identity, `{"Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`).Named("inline")
@@ -280,8 +313,10 @@ func TestDenialsAreToldInAWSsWords(t *testing.T) {
 			start + " with an explicit deny in a resource-based policy"},
 		{"a stranger learns only that", &authz.Policies{}, authz.Ask{Owner: "222222222222", Policy: bucket}, [2]string{}, start},
 		{"of another organisation, too", &authz.Policies{}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-b"}, start},
-		{"of the same organisation learns why", &authz.Policies{}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-a"},
-			start + " because no resource-based policy allows the s3:GetObject action"},
+		{"of the same organisation learns what its own side says", &authz.Policies{SCPs: [][]*policy.Document{{scp}}}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-a"},
+			start + " with an explicit deny in a service control policy: arn:aws:organizations::999999999999:policy/o-a/service_control_policy/p-1"},
+		{"of the same organisation, but not what the resource says", &authz.Policies{}, authz.Ask{Owner: "222222222222", Policy: bucket}, [2]string{"o-a", "o-a"}, start},
+		{"nor that it says nothing", &authz.Policies{}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-a"}, start},
 	} {
 		c.ask.Action, c.ask.Resource = "s3:GetObject", object
 		var common authz.Keys

@@ -123,6 +123,43 @@ func BenchmarkDecideTwentyLargeDocuments(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100]), "p99-ns")
 }
 
+// organization puts a request into an organization whose accounts are five units deep: each level has its full access and
+// a guardrail, for callers and for resources.
+func organization(t testing.TB, r *authz.Request) {
+	const full = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
+	const fullRCP = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}`
+	for i := range 7 { // root, five units, account
+		guard := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[
+			{"Effect":"Deny","Action":["organizations:LeaveOrganization","account:*","iam:CreateUser"],"Resource":"*"},
+			{"Effect":"Deny","NotAction":["iam:*","sts:*","organizations:*"],"Resource":"*","Condition":{"StringNotEquals":{"aws:RequestedRegion":["eu-central-1","eu-west-%d"]}}},
+			{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalType":"Account"}}},
+			{"Effect":"Deny","Action":["kms:ScheduleKeyDeletion","s3:DeleteBucket"],"Resource":"*","Condition":{"ArnNotLike":{"aws:PrincipalArn":"arn:aws:iam::*:role/admin-%d"}}}]}`, i, i)
+		perimeter := `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":["s3:*","kms:*","sts:*"],"Resource":"*","Condition":{"StringNotEqualsIfExists":{"aws:PrincipalOrgID":"o-abcdefghij"},"BoolIfExists":{"aws:PrincipalIsAWSService":"false"}}}]}`
+		r.Policies.SCPs = append(r.Policies.SCPs, []*policy.Document{parse(t, policy.SCP, full), parse(t, policy.SCP, guard)})
+		r.Ask.RCPs = append(r.Ask.RCPs, []*policy.Document{parse(t, policy.ManagedRCP, fullRCP), parse(t, policy.RCP, perimeter)})
+	}
+}
+
+// Aim: 5 µs for a principal with 20 policies (of ten statements each) and a boundary, in an organization five levels deep.
+func BenchmarkDecideTwentyPoliciesFiveLevelsDeep(b *testing.B) {
+	r := request(b, 20, 10)
+	r.Policies.Boundary = parse(b, policy.Boundary, `{"Version":"2012-10-17","Statement":[`+statements(10, 0)+`]}`)
+	organization(b, r)
+	for _, trace := range []*authz.Trace{nil, new(authz.Trace)} {
+		b.Run(fmt.Sprintf("traced=%t", trace != nil), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if trace != nil {
+					trace.Reset()
+				}
+				if d := authz.Decide(r, trace); !d.Allowed {
+					b.Fatal(d.Reason())
+				}
+			}
+		})
+	}
+}
+
 // shapes are requests of one caller that reach different statements: every service of the
 // documents and one they do not name, reading, writing and unknown actions, resources that match,
 // nearly match and do not, and calls with which a deny, a tag or an address makes the difference.

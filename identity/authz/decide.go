@@ -28,7 +28,7 @@ func Decide(r *Request, t *Trace) Decision {
 	}
 	d := e.decide()
 	if !d.Allowed {
-		d.near = e.near()
+		d.near = e.near(d.By)
 	}
 	return d
 }
@@ -234,6 +234,10 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 	// Without a trace the first deny of a type says all, and so does its first allow; of a
 	// resource policy every allow counts, for the kinds of its principals.
 	all := e.trace != nil
+	if d.AllowsEverything() {
+		e.scanOpen(by, d, o)
+		return
+	}
 	if !spared && (all || o.deny == nil) {
 		e.q.Walk(d, policy.Deny)
 		for s := e.q.Next(); s != nil; s = e.q.Next() {
@@ -277,6 +281,27 @@ func (e *evaluation) scan(by By, d *policy.Document, o *outcome, spared bool) {
 		case by != ByResource:
 			return
 		}
+	}
+}
+
+// scanOpen is scan for a document that allows everything: only whom it speaks of is to be asked.
+func (e *evaluation) scanOpen(by By, d *policy.Document, o *outcome) {
+	s, k := &d.Statements()[0], direct
+	switch {
+	case len(s.Principals) > 0:
+		k = e.speaksOf(s)
+	case by == ByResource || by == ByRCP || by == ByEndpoint:
+		k = 0 // see scan
+	}
+	if k == 0 {
+		return
+	}
+	o.kinds |= k
+	if o.allow == nil {
+		o.allow = d
+	}
+	if e.trace != nil {
+		e.trace.Allow = append(e.trace.Allow, Matched{by, d, 0})
 	}
 }
 
@@ -356,10 +381,14 @@ func (e *evaluation) forbiddenToTemporaryUser() bool {
 }
 
 // near says whether caller and resource share an account or an organisation, so that the
-// denial may name the policy.
-func (e *evaluation) near() bool {
+// denial may name the policy. What another account's own policy says of the resource is not told
+// within an organisation either: it would tell a resource that exists from one that does not (I-7).
+func (e *evaluation) near(by By) bool {
 	if e.p.Account != "" && e.p.Account == e.a.Owner {
 		return true
+	}
+	if by == ByResource || by == ByGrant || by == ByNone {
+		return false
 	}
 	mine, ok := e.key("aws:PrincipalOrgID")
 	theirs, known := e.key("aws:ResourceOrgID")

@@ -1,28 +1,36 @@
 package authz_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/leadglass/leadglass/identity/authz"
+	"github.com/leadglass/leadglass/identity/authz/authztest"
 )
 
-// differ makes one world from a seed, asks several requests in it and compares the decision
-// with the reference, with a trace and without one.
-func differ(t *testing.T, seed uint64, asks int, count map[string]int) {
-	t.Helper()
-	d := dice{rand.New(rand.NewPCG(seed, 0x1ead61a55))}
-	w, r := d.world()
+// asksPerWorld is how many requests are put to the policies of one world.
+const asksPerWorld = 10
+
+// differ makes one world from a seed, asks several requests in it and compares the decision with
+// the reference: without a trace, with one, and with the missing keys collected, as the
+// simulator does.
+func differ(seed uint64, count map[string]int) error {
+	w := authztest.New(seed)
 	var trace authz.Trace
-	for range asks {
-		d.ask(w, r)
+	missing := authz.Trace{Missing: []string{}}
+	for range asksPerWorld {
+		w.Next()
 		trace.Reset()
-		wantDecision, wantBy := w.refDecide()
-		with, without := authz.Decide(r, &trace), authz.Decide(r, nil)
-		if with != without {
-			t.Fatalf("seed %d: the trace changes the answer: %+v, without %+v", seed, with, without)
+		missing.Reset()
+		wantDecision, wantBy := w.Reference()
+		with, without, collecting := authz.Decide(w.Request, &trace), authz.Decide(w.Request, nil), authz.Decide(w.Request, &missing)
+		if with != without || with != collecting {
+			return fmt.Errorf("seed %d: the trace changes the answer: %+v, without %+v, collecting %+v", seed, with, without, collecting)
 		}
 		got := "implicit_deny"
 		switch {
@@ -32,31 +40,55 @@ func differ(t *testing.T, seed uint64, asks int, count map[string]int) {
 			got = "explicit_deny"
 		}
 		if got != wantDecision || with.By.String() != wantBy {
-			t.Fatalf("seed %d: got %s by %s, the reference says %s by %s\n%s", seed, got, with.By, wantDecision, wantBy, describe(w))
+			return fmt.Errorf("seed %d: got %s by %s, the reference says %s by %s\n%s", seed, got, with.By, wantDecision, wantBy, w)
 		}
 		if with.Explicit && len(trace.Deny) == 0 {
-			t.Fatalf("seed %d: an explicit deny without a statement in the trace", seed)
+			return fmt.Errorf("seed %d: an explicit deny without a statement in the trace", seed)
 		}
 		if count != nil {
 			count[wantDecision+" by "+wantBy]++
 		}
 	}
+	return nil
 }
 
-func describe(w *refWorld) string {
-	b, _ := json.Marshal(map[string]any{
-		"identity": w.identity, "boundary": w.boundary, "session": w.session, "scps": w.scps, "rcps": w.rcps,
-		"resource": w.resourcePolicy, "vpce": w.endpoint, "context": w.context, "action": w.action, "on": w.resource,
-		"principal": fmt.Sprintf("%+v", w.p), "grants": fmt.Sprintf("%+v", w.grants),
-	})
-	return string(b)
-}
+// manyCases names the variable with the number of random cases; a release is tested with 10,000,000.
+const manyCases = "LEADGLASS_DIFFERENTIAL_CASES"
 
-func TestTwentyThousandRandomRequestsAgreeWithTheReference(t *testing.T) {
-	count := map[string]int{}
-	for seed := range uint64(2000) {
-		differ(t, seed, 10, count)
+func TestRandomRequestsAgreeWithTheReference(t *testing.T) {
+	cases := 20_000
+	if v := os.Getenv(manyCases); v != "" {
+		var err error
+		if cases, err = strconv.Atoi(v); err != nil {
+			t.Fatal(err)
+		}
 	}
+	var next atomic.Uint64
+	worlds := uint64(cases / asksPerWorld)
+	var wg sync.WaitGroup
+	counts := make([]map[string]int, runtime.GOMAXPROCS(0))
+	for i := range counts {
+		counts[i] = map[string]int{}
+		wg.Go(func() {
+			for !t.Failed() {
+				seed := next.Add(1) - 1
+				if seed >= worlds {
+					return
+				}
+				if err := differ(seed, counts[i]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	count := map[string]int{}
+	for _, c := range counts {
+		for outcome, n := range c {
+			count[outcome] += n
+		}
+	}
+	t.Log(cases, "cases:", count)
 	// A generator that never reaches a rule proves nothing about it.
 	for _, outcome := range []string{
 		"allow by identity", "allow by resource", "allow by root", "allow by grant", "allow by identity+resource",
@@ -75,5 +107,9 @@ func FuzzDifferential(f *testing.F) {
 	for seed := range uint64(4) {
 		f.Add(seed << 40)
 	}
-	f.Fuzz(func(t *testing.T, seed uint64) { differ(t, seed, 10, nil) })
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		if err := differ(seed, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

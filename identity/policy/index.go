@@ -41,6 +41,9 @@ func compileAction(s string) (a action, message string) {
 type index struct {
 	services table[*serviceIndex]
 	others   serviceIndex // for services that no statement names
+
+	everything     bool // see Document.AllowsEverything
+	allows, denies bool // there are statements of the effect: most documents have one of the two only
 }
 
 // A serviceIndex is what the statements say about one service, by their effect.
@@ -119,6 +122,7 @@ func newIndex(statements []Statement) (x index) {
 	exact := make(map[*lists]map[string][]uint16)
 	for i := range statements {
 		s, n := &statements[i], uint16(i)
+		x.allows, x.denies = x.allows || s.Effect == Allow, x.denies || s.Effect == Deny
 		all := slices.ContainsFunc(s.actions, func(a action) bool { return a.all })
 		if all && s.NotAction {
 			continue // NotAction * is no action
@@ -150,6 +154,11 @@ func newIndex(statements []Statement) (x index) {
 		}
 	}
 	x.services = newTable(services)
+	if len(statements) == 1 {
+		s := &statements[0]
+		x.everything = s.Effect == Allow && !s.NotPrincipal && !s.NotAction && s.anyResource && len(s.Conditions) == 0 &&
+			slices.ContainsFunc(s.actions, func(a action) bool { return a.all })
+	}
 	return x
 }
 
@@ -215,6 +224,11 @@ type walk struct {
 // Walk starts over the candidates of a document: the statements of an effect whose actions
 // match. Next gives them in their order. It ends the walk before.
 func (q *Question) Walk(d *Document, effect Effect) {
+	if effect == Allow && !d.index.allows || effect == Deny && !d.index.denies {
+		q.walk.statements, q.walk.lists, q.walk.exact = nil, &nothing, nil
+		q.walk.nextExact, q.walk.nextWild, q.walk.nextPattern = 0, 0, 0
+		return
+	}
 	if q.document != d {
 		q.document = d
 		q.walk.held, q.walk.failed = 0, 0
@@ -230,6 +244,9 @@ func (q *Question) Walk(d *Document, effect Effect) {
 		w.exact = w.lists.exact.find(q.nameHash, q.lower[q.colon+1:len(q.action)])
 	}
 }
+
+// nothing is what a document has of an effect that none of its statements has; it is never written.
+var nothing lists
 
 // Next gives the next candidate, nil at the end. It may leave out statements of which it
 // is known already that Applies would be false.

@@ -186,6 +186,10 @@ func (d *Document) Named(label string) *Document {
 	return &c
 }
 
+// AllowsEverything says whether the document is one statement that allows every action on every resource to
+// whomever it speaks of, without conditions: FullAWSAccess, AdministratorAccess. Organizations have one at each level.
+func (d *Document) AllowsEverything() bool { return d.index.everything }
+
 // Statements are the document's statements in their order; read-only.
 func (d *Document) Statements() []Statement { return d.statements }
 

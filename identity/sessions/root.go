@@ -105,6 +105,9 @@ func (s *Sessions) PlanAssumeRoot(caller *Caller, in AssumeRoot) (*RootPlan, err
 	return p, nil
 }
 
+// Target is the account whose root the plan is about.
+func (p *RootPlan) Target() string { return p.target }
+
 // AssumeRoot carries out a plan whose ask was allowed.
 func (s *Sessions) AssumeRoot(ctx context.Context, p *RootPlan) (Credentials, string, error) {
 	c := p.caller

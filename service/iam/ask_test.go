@@ -127,6 +127,11 @@ func askCases(p *plane) map[string]struct {
 		"ListUserTags":   {&api.ListUserTagsInput{UserName: "ada"}, []asked{{"ListUserTags", ada, has}}},
 		"ListRoleTags":   {&api.ListRoleTagsInput{RoleName: "worker"}, []asked{{"ListRoleTags", worker, has}}},
 		"ListPolicyTags": {&api.ListPolicyTagsInput{PolicyArn: policy}, []asked{{"ListPolicyTags", read, policyHas}}},
+
+		"SimulateCustomPolicy":             {&api.SimulateCustomPolicyInput{}, []asked{{"SimulateCustomPolicy", "*", keys{}}}},
+		"SimulatePrincipalPolicy":          {&api.SimulatePrincipalPolicyInput{PolicySourceArn: p.arnOf("user/ward/Ada")}, []asked{{"SimulatePrincipalPolicy", ada, has}}},
+		"GetContextKeysForCustomPolicy":    {&api.GetContextKeysForCustomPolicyInput{}, []asked{{"GetContextKeysForCustomPolicy", "*", keys{}}}},
+		"GetContextKeysForPrincipalPolicy": {&api.GetContextKeysForPrincipalPolicyInput{PolicySourceArn: p.arnOf("role/app/Worker")}, []asked{{"GetContextKeysForPrincipalPolicy", worker, has}}},
 	}
 	maps.Copy(all, entityAskCases(p, edge, policy))
 	return all

@@ -92,6 +92,7 @@ func (s *Service) Operations() []operation.Operation {
 	all = append(all, s.attachments()...)
 	all = append(all, s.inlinePolicies()...)
 	all = append(all, s.tags()...)
+	all = append(all, s.simulations()...)
 	all = append(all, s.groups()...)
 	all = append(all, s.groupPolicies()...)
 	all = append(all, s.boundaries()...)

@@ -23,7 +23,8 @@ var tierOne = strings.Fields(`
 	CreatePolicyVersion GetPolicyVersion ListPolicyVersions DeletePolicyVersion SetDefaultPolicyVersion
 	AttachUserPolicy DetachUserPolicy ListAttachedUserPolicies AttachRolePolicy DetachRolePolicy ListAttachedRolePolicies
 	PutUserPolicy GetUserPolicy DeleteUserPolicy ListUserPolicies PutRolePolicy GetRolePolicy DeleteRolePolicy ListRolePolicies
-	TagRole UntagRole ListRoleTags TagUser UntagUser ListUserTags TagPolicy UntagPolicy ListPolicyTags`)
+	TagRole UntagRole ListRoleTags TagUser UntagUser ListUserTags TagPolicy UntagPolicy ListPolicyTags
+	SimulateCustomPolicy SimulatePrincipalPolicy GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy`)
 
 // tierThree are those of MFA devices, passwords and reports.
 var tierThree = strings.Fields(`

@@ -153,7 +153,9 @@ func (c *call) resolve(ctx context.Context, action, ref string, r reach, prepare
 	foreign := f.Account != c.Account
 	hidden := operation.Ask{Action: action, Resource: f.ARN, Owner: f.Account}
 	if foreign && (r&anyAccount == 0 || f.Key == nil) {
-		return &operation.Denied{Ask: hidden}
+		// Within one organization the answer may give the reason of a policy above both accounts: it is the same
+		// for a key that is there and refuses.
+		return &operation.Denied{Ask: hidden, Decision: c.Evaluate(hidden)}
 	}
 	if f.Key == nil {
 		return c.missing(&subject{call: c, action: action, resource: f.ARN}, f.Missing)

@@ -67,12 +67,12 @@ func (s *Service) accountOperations() []operation.Operation {
 			})),
 		serve(s, api.CloseAccount, func(q *question, in *api.CloseAccountInput) []operation.Ask { return q.one(in.AccountId) },
 			within(func(ctx context.Context, org string, in *api.CloseAccountInput) (*api.CloseAccountOutput, error) {
-				return done[api.CloseAccountOutput](o.CloseAccount(ctx, org, in.AccountId))
+				return concern[api.CloseAccountOutput](ctx, in.AccountId, o.CloseAccount(ctx, org, in.AccountId))
 			})),
 		serve(s, api.RemoveAccountFromOrganization, func(q *question, in *api.RemoveAccountFromOrganizationInput) []operation.Ask {
 			return q.one(in.AccountId)
 		}, within(func(ctx context.Context, org string, in *api.RemoveAccountFromOrganizationInput) (*api.RemoveAccountFromOrganizationOutput, error) {
-			return done[api.RemoveAccountFromOrganizationOutput](o.RemoveAccount(ctx, org, in.AccountId))
+			return concern[api.RemoveAccountFromOrganizationOutput](ctx, in.AccountId, o.RemoveAccount(ctx, org, in.AccountId))
 		})),
 		serve(s, api.LeaveOrganization, func(q *question, _ *api.LeaveOrganizationInput) []operation.Ask { return q.mine().all() },
 			func(ctx context.Context, c caller, _ *api.LeaveOrganizationInput) (*api.LeaveOrganizationOutput, error) {

@@ -35,12 +35,12 @@ func (s *Service) delegationOperations() []operation.Operation {
 		serve(s, api.RegisterDelegatedAdministrator, func(q *question, in *api.RegisterDelegatedAdministratorInput) []operation.Ask {
 			return serviced(q.one(in.AccountId), in.ServicePrincipal)
 		}, within(func(ctx context.Context, org string, in *api.RegisterDelegatedAdministratorInput) (*api.RegisterDelegatedAdministratorOutput, error) {
-			return done[api.RegisterDelegatedAdministratorOutput](o.RegisterAdministrator(ctx, org, in.AccountId, in.ServicePrincipal))
+			return concern[api.RegisterDelegatedAdministratorOutput](ctx, in.AccountId, o.RegisterAdministrator(ctx, org, in.AccountId, in.ServicePrincipal))
 		})),
 		serve(s, api.DeregisterDelegatedAdministrator, func(q *question, in *api.DeregisterDelegatedAdministratorInput) []operation.Ask {
 			return serviced(q.one(in.AccountId), in.ServicePrincipal)
 		}, within(func(ctx context.Context, org string, in *api.DeregisterDelegatedAdministratorInput) (*api.DeregisterDelegatedAdministratorOutput, error) {
-			return done[api.DeregisterDelegatedAdministratorOutput](o.DeregisterAdministrator(ctx, org, in.AccountId, in.ServicePrincipal))
+			return concern[api.DeregisterDelegatedAdministratorOutput](ctx, in.AccountId, o.DeregisterAdministrator(ctx, org, in.AccountId, in.ServicePrincipal))
 		})),
 		serve(s, api.ListDelegatedAdministrators, func(q *question, in *api.ListDelegatedAdministratorsInput) []operation.Ask {
 			return serviced(q.reads().all(), in.ServicePrincipal)

@@ -25,6 +25,8 @@
 //     told (I-7).
 //   - The operator has no operation here, and its account can be in no
 //     organization (I-13).
+//   - What is done to one member account (moving, closing, removing it, putting
+//     a policy on it) stands in that account's own log as well.
 //   - CreateAccount is done when it answers: the status that it answers is the
 //     final one.
 package organizations
@@ -35,6 +37,7 @@ import (
 	"fmt"
 
 	"github.com/leadglass/leadglass/api/organizations"
+	"github.com/leadglass/leadglass/identity/arn"
 	"github.com/leadglass/leadglass/identity/directory"
 	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/operation"
@@ -116,6 +119,15 @@ func done[O any](err error) (*O, error) {
 		return nil, err
 	}
 	return new(O), nil
+}
+
+// concern is done for what was done to a member account: the member reads of
+// it in its own log.
+func concern[O any](ctx context.Context, account string, err error) (*O, error) {
+	if err == nil && arn.IsAccount(account) {
+		operation.CallFrom(ctx).Concern(account)
+	}
+	return done[O](err)
 }
 
 // translate puts a refusal into the API's error of that code. Errors in the

@@ -62,13 +62,13 @@ func (s *Service) policyOperations() []operation.Operation {
 			return q.policyOn(in.PolicyId, in.TargetId)
 		},
 			within(func(ctx context.Context, org string, in *api.AttachPolicyInput) (*api.AttachPolicyOutput, error) {
-				return done[api.AttachPolicyOutput](o.AttachPolicy(ctx, org, in.PolicyId, in.TargetId))
+				return concern[api.AttachPolicyOutput](ctx, in.TargetId, o.AttachPolicy(ctx, org, in.PolicyId, in.TargetId))
 			})),
 		serve(s, api.DetachPolicy, func(q *question, in *api.DetachPolicyInput) []operation.Ask {
 			return q.policyOn(in.PolicyId, in.TargetId)
 		},
 			within(func(ctx context.Context, org string, in *api.DetachPolicyInput) (*api.DetachPolicyOutput, error) {
-				return done[api.DetachPolicyOutput](o.DetachPolicy(ctx, org, in.PolicyId, in.TargetId))
+				return concern[api.DetachPolicyOutput](ctx, in.TargetId, o.DetachPolicy(ctx, org, in.PolicyId, in.TargetId))
 			})),
 		serve(s, api.ListPoliciesForTarget, func(q *question, in *api.ListPoliciesForTargetInput) []operation.Ask {
 			return typed(q.reads().one(in.TargetId), string(in.Filter))

@@ -135,7 +135,7 @@ func (s *Service) treeOperations() []operation.Operation {
 		serve(s, api.MoveAccount, func(q *question, in *api.MoveAccountInput) []operation.Ask {
 			return []operation.Ask{q.node(in.AccountId), q.node(in.SourceParentId), q.node(in.DestinationParentId)}
 		}, within(func(ctx context.Context, org string, in *api.MoveAccountInput) (*api.MoveAccountOutput, error) {
-			return done[api.MoveAccountOutput](o.MoveAccount(ctx, org, in.AccountId, in.SourceParentId, in.DestinationParentId))
+			return concern[api.MoveAccountOutput](ctx, in.AccountId, o.MoveAccount(ctx, org, in.AccountId, in.SourceParentId, in.DestinationParentId))
 		})),
 	}
 }

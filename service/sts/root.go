@@ -40,5 +40,8 @@ func (v service) assumeRoot(ctx context.Context, _ *sts.AssumeRootInput) (*sts.A
 	if err != nil {
 		return nil, fault(err)
 	}
+	// The record goes into the member's own log as well: whose root was used must be known there.
+	call.Concern(plan.Target())
+	call.Touch(plan.Target(), "AWS::IAM::Root", plan.Ask.Resource)
 	return &sts.AssumeRootOutput{Credentials: credentials(call, cred), SourceIdentity: identity}, nil
 }

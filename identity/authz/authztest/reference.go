@@ -1,4 +1,4 @@
-package authz_test
+package authztest
 
 import (
 	"encoding/base64"
@@ -11,19 +11,18 @@ import (
 	"time"
 )
 
-// The reference evaluator: §5 of the specification written down as it stands, slow and
-// plain. It shares nothing with the package but the text of the documents, which it reads
-// with encoding/json (the generator writes no duplicate keys).
+// The reference reads documents with encoding/json: the generator writes no duplicate keys.
 
 type refDoc = map[string]any
 
 type refPrincipal struct {
 	kind, arn, account, roleARN, userARN, provider string
-	serviceLinked, management                      bool
+	id, canonical                                  string
+	serviceLinked, management, temporary           bool
 }
 
 type refGrant struct {
-	grantee        string
+	grantee, id    string // the id, if there is one, counts instead of the ARN
 	operations     []string
 	subset, equals map[string]string
 }
@@ -40,7 +39,8 @@ type refWorld struct {
 	action, resource  string
 	owner             string
 	ownerIsManagement bool
-	context           map[string][]string
+	context, common   map[string][]string
+	bound             map[string]string // principals of the resource policy that are stored by id
 }
 
 func refParse(text string) refDoc {
@@ -166,23 +166,30 @@ func refMatchSegments(p []refRune, value string) bool {
 	return true
 }
 
-func (w *refWorld) values(key string) (all []string) {
-	for name, v := range w.context {
-		if strings.EqualFold(name, key) {
-			all = append(all, v...)
+// spellings are the entries of the request for a key: those of the target or, without any, of the call.
+func (w *refWorld) spellings(key string) (all [][]string) {
+	for _, from := range []map[string][]string{w.context, w.common} {
+		for name, v := range from {
+			if strings.EqualFold(name, key) && len(v) > 0 {
+				all = append(all, v)
+			}
+		}
+		if all != nil {
+			break
 		}
 	}
 	return all
 }
 
-func (w *refWorld) rivals(key string) bool {
-	n := 0
-	for name, v := range w.context {
-		if strings.EqualFold(name, key) && len(v) > 0 {
-			n++
-		}
+func (w *refWorld) values(key string) (all []string) {
+	for _, v := range w.spellings(key) {
+		all = append(all, v...)
 	}
-	return n > 1 && strings.Contains(strings.ToLower(key), "tag/")
+	return all
+}
+
+func (w *refWorld) rivals(key string) bool {
+	return len(w.spellings(key)) > 1 && strings.Contains(strings.ToLower(key), "tag/")
 }
 
 func refAction(pattern, action string) bool {

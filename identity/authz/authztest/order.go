@@ -1,4 +1,4 @@
-package authz_test
+package authztest
 
 import (
 	"slices"
@@ -6,7 +6,7 @@ import (
 )
 
 // refKinds are the match kinds of §2, as words.
-func (w *refWorld) refKinds(s map[string]any) []string {
+func (w *refWorld) refKinds(s map[string]any, bound bool) []string {
 	p := w.p
 	listed := func(element string) (all [][2]string) {
 		switch v := s[element].(type) {
@@ -22,6 +22,13 @@ func (w *refWorld) refKinds(s map[string]any) []string {
 		return all
 	}
 	var kinds []string
+	// by says whether a listed user or role is the caller: by the id, where the name is stored as one.
+	by := func(v, arn string) bool {
+		if id, ok := w.bound[v]; ok && bound {
+			return id != "" && id == p.id
+		}
+		return arn != "" && v == arn
+	}
 	one := func(kind, v string) {
 		root := "arn:aws:iam::" + p.account + ":root"
 		switch {
@@ -33,10 +40,25 @@ func (w *refWorld) refKinds(s map[string]any) []string {
 			} else {
 				kinds = append(kinds, "account")
 			}
-		case kind == "AWS" && v == p.arn && p.kind != "service" && p.kind != "web-identity" && p.kind != "anonymous":
+		case kind == "CanonicalUser" && p.canonical != "" && v == p.canonical:
+			if p.kind == "root" {
+				kinds = append(kinds, "direct")
+			} else {
+				kinds = append(kinds, "account")
+			}
+		case kind == "AWS" && strings.Contains(v, ":user/"):
+			switch {
+			case p.kind == "user" && by(v, p.arn):
+				kinds = append(kinds, "direct")
+			case p.kind == "federated-user" && by(v, p.userARN):
+				kinds = append(kinds, "role")
+			}
+		case kind == "AWS" && strings.Contains(v, ":role/"):
+			if p.kind == "assumed-role" && by(v, p.roleARN) {
+				kinds = append(kinds, "role")
+			}
+		case kind == "AWS" && v == p.arn && (p.kind == "assumed-role" || p.kind == "federated-user"):
 			kinds = append(kinds, "direct")
-		case kind == "AWS" && (p.kind == "assumed-role" && v == p.roleARN || p.kind == "federated-user" && v == p.userARN):
-			kinds = append(kinds, "role")
 		case kind == "Service" && p.kind == "service" && v == p.arn:
 			kinds = append(kinds, "direct")
 		case kind == "Federated" && p.kind == "web-identity" && v == p.provider:
@@ -93,7 +115,7 @@ func (w *refWorld) refSays(d refDoc, effect string) (kinds []string) {
 			}
 		}
 		if matched && w.refResource(s, vars) && w.refConditions(s, vars) {
-			kinds = append(kinds, w.refKinds(s)...)
+			kinds = append(kinds, w.refKinds(s, d["bound"] == true)...)
 		}
 	}
 	return kinds
@@ -119,6 +141,8 @@ func (w *refWorld) refGrant() (granted, delegated bool) {
 			continue
 		}
 		switch {
+		case g.id != "":
+			granted = granted || g.id == w.p.id
 		case g.grantee == w.p.arn, w.p.kind == "assumed-role" && g.grantee == w.p.roleARN,
 			w.p.kind == "federated-user" && g.grantee == w.p.userARN:
 			granted = true
@@ -225,6 +249,13 @@ func (w *refWorld) refDecide() (decision, by string) {
 			return "allow", "resource"
 		}
 		return "implicit_deny", "resource"
+	}
+	if p.temporary {
+		mfa := w.values("aws:MultiFactorAuthPresent")
+		withMFA := len(mfa) == 1 && strings.ToLower(mfa[0]) == "true"
+		if strings.HasPrefix(lower, "sts:") && lower != "sts:assumerole" || strings.HasPrefix(lower, "iam:") && !withMFA {
+			return "implicit_deny", "session"
+		}
 	}
 	i := w.refAny(w.identity, "Allow")
 	b := w.boundary == nil || w.refAny([]refDoc{w.boundary}, "Allow")

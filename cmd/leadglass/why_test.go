@@ -1,0 +1,43 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestEveryKindOfRecordIsExplained(t *testing.T) {
+	decision := func(d string) string {
+		return `{"eventSource":"s3.amazonaws.com","eventName":"GetObject","errorCode":"AccessDenied","userIdentity":{"arn":"arn:aws:iam::111111111111:user/eve"},"additionalEventData":{"leadglass":{"policyDecision":` + d + `}}}`
+	}
+	for name, c := range map[string]struct{ event, verdict, why, remedy string }{
+		"another account's resource": {`{"errorCode":"AccessDeniedException"}`, "denied", "says only that it was denied", "Ask the owner"},
+		"a signature that is wrong":  {`{"errorCode":"InvalidSignatureException"}`, "failed", "No policy was asked", ""},
+		"a free operation":           {`{"eventName":"GetCallerIdentity"}`, "allowed", "No policy had to be asked", ""},
+		"a call that failed later":   {`{"errorCode":"NoSuchEntity","additionalEventData":{"leadglass":{"policyDecision":{"allow":["p#0"],"reason":"allow: identity"}}}}`, "failed", "Allowed by identity-based policy. The call failed afterwards, with NoSuchEntity.", ""},
+		"an organization's policy":   {decision(`{"reason":"explicit deny: scp","policy":"arn:aws:organizations::999999999999:policy/p-1"}`), "denied", "A statement of a service control policy denies it", "nothing inside the account can lift that"},
+		"a level that allows nothing": {decision(`{"reason":"implicit deny: rcp"}`), "denied", "No resource control policy allows it.",
+			"Ask the administrators of the organization"},
+		"a boundary": {decision(`{"reason":"implicit deny: boundary","action":"s3:GetObject","resource":"arn:aws:s3:::b/1","statements":[{"by":"boundary","policy":"arn:aws:iam::111111111111:policy/edge","index":1,"line":3,"column":5,"effect":"Allow","text":"{}","resource":false}]}`),
+			"denied", "No permissions boundary allows it.", "Statement 2 of arn:aws:iam::111111111111:policy/edge (line 3, column 5) would allow it if it named this resource."},
+		"a key policy that names others": {decision(`{"reason":"implicit deny: resource","action":"kms:Decrypt","statements":[{"by":"resource","policy":"","index":0,"line":1,"column":1,"effect":"Allow","text":"{}","principal":false}]}`),
+			"denied", "No resource-based policy allows it.", "Statement 1 of the resource-based policy (line 1, column 1) would allow it if it named this caller."},
+		"a denial for want of a second factor": {decision(`{"reason":"explicit deny: identity","statements":[{"by":"identity","policy":"mfa","sid":"MFA","effect":"Deny","text":"{}","conditions":[{"operator":"BoolIfExists","key":"aws:MultiFactorAuthPresent","wants":["false"],"absent":true}]}]}`),
+			"denied", "A statement of an identity-based policy denies it", "it applies while aws:MultiFactorAuthPresent is absent"},
+		"a session that may not": {decision(`{"reason":"implicit deny: none"}`), "denied", "may not make this call at all", "Use other credentials"},
+	} {
+		var e whyEvent
+		if err := json.Unmarshal([]byte(c.event), &e); err != nil {
+			t.Fatal(err)
+		}
+		x := explain(&e)
+		if x.Verdict != c.verdict || !strings.Contains(x.Why, c.why) || !strings.Contains(strings.Join(x.Remedies, "\n"), c.remedy) || c.remedy == "" && x.Remedies != nil {
+			t.Errorf("%s: %s, %s, %q", name, x.Verdict, x.Why, x.Remedies)
+		}
+		var text strings.Builder
+		x.text(&text)
+		if !strings.Contains(text.String(), x.Why) {
+			t.Errorf("%s: %s", name, text.String())
+		}
+	}
+}
