@@ -3,8 +3,8 @@ package gate
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/leadglass/leadglass/base/id"
@@ -31,8 +31,7 @@ func (x *exchange) record() error {
 	}
 	own := x.event(r, 0)
 	// The client may be gone; what was done is recorded all the same.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), AuditDeadline)
-	defer cancel()
+	ctx := context.WithoutCancel(x.ctx)
 	var receipt log.Receipt
 	if len(owners) == 0 {
 		var err error
@@ -62,12 +61,12 @@ func (x *exchange) event(r *record.Record, flags record.Flags) log.Event {
 	// Both copies of an event may be in the buffer, one behind the other; the log keeps neither.
 	at := len(x.json)
 	x.json = r.AppendJSON(x.json)
-	text := x.json[at:len(x.json):len(x.json)]
+	json := x.json[at:len(x.json):len(x.json)]
 	kind := record.APIEvent
 	if x.op != nil && x.op.Operator {
 		kind = record.Operator
 	}
-	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: text}
+	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: json}
 }
 
 // foreignOwners are the accounts, other than the caller's, whose resources a
@@ -128,10 +127,7 @@ func (x *exchange) build() *record.Record {
 	if x.fault != nil {
 		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
 	}
-	if x.asymmetric {
-		// As S3's events name it; all the others are signed with V4.
-		r.AdditionalEventData = json.RawMessage(`{"SignatureVersion":"SigV4A"}`)
-	}
+	r.AdditionalEventData = x.additional()
 	r.Resources = x.resources()
 	if x.decided != nil && x.decided.Owner == call.Account {
 		// Which statements decided, and why, so that a refusal can be explained later. Those of another account's
@@ -139,6 +135,23 @@ func (x *exchange) build() *record.Record {
 		r.Leadglass = &record.Extension{Decision: x.trace.AppendJSON(nil, x.decision)}
 	}
 	return r
+}
+
+// additional is additionalEventData beside the extension; nil if there is nothing to say.
+func (x *exchange) additional() []byte {
+	var b []byte
+	if x.asymmetric {
+		// As S3's events name it; all the others are signed with V4.
+		b = append(b, `,"SignatureVersion":"SigV4A"`...)
+	}
+	if x.unrecorded > 0 {
+		b = strconv.AppendInt(append(b, `,"RefusalsNotRecorded":`...), int64(x.unrecorded), 10)
+	}
+	if b == nil {
+		return nil
+	}
+	b[0] = '{'
+	return append(b, '}')
 }
 
 func (x *exchange) eventName() string {
