@@ -10,7 +10,10 @@
 //
 // The default is witness mode: a host sends the string to sign and the
 // signature, and learns whether they belong together, but never a key that
-// could sign for a customer.
+// could sign for a customer. That goes for V4 and SigV4A requests (Witness), the
+// chunks of a body (WitnessChunks, many in one call) and form uploads
+// (WitnessPost). Key mode hands out V4's key of a day (SigningKey), or SigV4A's
+// public key (PublicKey), which gives nothing away but costs a call less.
 //
 // Not done here: who may have which session (identity/sessions), where sealed
 // records are kept (identity/directory), parsing requests (identity/sigv4).

@@ -79,14 +79,18 @@ func (p *Parsed) setRegionSet(r *Request) error {
 	if !p.Asymmetric() {
 		return nil // means nothing there; if it is signed it counts as any header
 	}
+	kind := Incomplete
+	if p.Presigned {
+		kind = QueryMalformed
+	}
 	if len(set) > 1 || len(set) == 1 && p.RegionSet != "" {
-		return refuse(Incomplete, "X-Amz-Region-Set was sent more than once.")
+		return refuse(kind, "X-Amz-Region-Set was sent more than once.")
 	}
 	if len(set) == 1 {
 		p.RegionSet = only(set)
 	}
 	if p.RegionSet == "" || len(p.RegionSet) > maxRegionSet {
-		return refuse(Incomplete, "AWS4-ECDSA-P256-SHA256 requires a valid 'X-Amz-Region-Set'.")
+		return refuse(kind, "AWS4-ECDSA-P256-SHA256 requires a valid 'X-Amz-Region-Set'.")
 	}
 	return nil
 }

@@ -127,9 +127,9 @@ func TestRefusalsOfSigV4A(t *testing.T) {
 		{"zeros", "kms", false, der(func([]byte) []byte { return []byte{0x30, 6, 2, 1, 0, 2, 1, 0} }), sigv4.BadSignature, ""},
 		{"an HMAC", "kms", false, der(func([]byte) []byte { return make([]byte, 32) }), sigv4.BadSignature, ""},
 
-		{"query: no region set", "s3", true, target(replace("X-Amz-Region-Set", "Region-Set")), sigv4.Incomplete, "X-Amz-Region-Set"},
+		{"query: no region set", "s3", true, target(replace("X-Amz-Region-Set", "Region-Set")), sigv4.QueryMalformed, "X-Amz-Region-Set"},
 		{"query: another region set", "s3", true, target(replace("Region-Set=us-east-1", "Region-Set=us-east-%2A")), sigv4.BadSignature, ""},
-		{"query: a region set in the header as well", "s3", true, set("X-Amz-Region-Set", "*"), sigv4.Incomplete, "more than once"},
+		{"query: a region set in the header as well", "s3", true, set("X-Amz-Region-Set", "*"), sigv4.QueryMalformed, "more than once"},
 		{"query: 73 bytes", "s3", true, target(cutSignature(func(s string) string { return strings.Repeat("00", 73) })), sigv4.QueryMalformed, "at most 144"},
 		{"query: a wrong region", "s3", true, target(replace("Region-Set=us-east-1", "Region-Set=us-east-2")), sigv4.WrongScope, "the region 'us-east-2' is wrong; expecting 'us-east-1'"},
 	} {

@@ -28,6 +28,21 @@ func TestHMACAgreesWithTheStandardLibrary(t *testing.T) {
 	}
 }
 
+func TestLongHMACAgreesWithTheStandardLibrary(t *testing.T) {
+	for _, n := range []int{0, 1, 63, 64, 65, kdf.MaxMessage, kdf.MaxMessage + 1, 20 << 10} {
+		key, message := make([]byte, n%(kdf.MaxKey+1)), make([]byte, n)
+		rand.Read(key)
+		rand.Read(message)
+		h := hmac.New(sha256.New, key)
+		h.Write(message)
+		var got [32]byte
+		kdf.LongHMAC(&got, key, message)
+		if want := h.Sum(nil); !bytes.Equal(got[:], want) {
+			t.Errorf("message of %d bytes: %x, want %x", n, got, want)
+		}
+	}
+}
+
 // RFC 4231, test case 2.
 func TestHMACGivesTheKnownAnswer(t *testing.T) {
 	var got [32]byte

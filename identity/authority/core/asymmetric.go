@@ -70,17 +70,19 @@ func (a *authority) derivePublic(c *credential) (*ecdsa.PublicKey, error) {
 		if kdf.HMAC(&d, key[:], input); !increment(&d) {
 			continue
 		}
-		// The library keeps d on the heap. Handle runs in secret.Do, which has the collector erase it.
-		pair, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d[:])
-		if err != nil {
-			return nil, err
-		}
-		return &pair.PublicKey, nil
+		// Neither ecdsa nor ecdh gives a public key without keeping copies of the private one on the heap, where nobody
+		// can wipe them. The curve itself does; d is in range, for which that API does not look.
+		x, y := elliptic.P256().ScalarBaseMult(d[:]) //lint:ignore SA1019 see above
+		var point [65]byte
+		point[0] = 4
+		x.FillBytes(point[1:33])
+		y.FillBytes(point[33:])
+		return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point[:])
 	}
 	return nil, failure(message.StatusSignature)
 }
 
-// publicKey is the key that checks the signatures of a credential.
+// publicOf is the key that checks the signatures of a credential.
 func (a *authority) publicOf(c *credential) (key *ecdsa.PublicKey, at [32]byte, cached bool, err error) {
 	at = sha256.Sum256(append(append(make([]byte, 0, 64), c.akid...), c.tag[:]...))
 	if key, cached = a.public.get(at); cached {

@@ -9,7 +9,8 @@
 // A secret exists in three places: sealed in the record that the directory
 // keeps, in the frame of the one answer that hands it to its customer, and on
 // this process's stack for the microseconds of a check. Derived signing keys
-// are kept, in secret memory, for as long as they are in use.
+// are kept, in secret memory, for as long as they are in use; of SigV4A's key
+// pairs only the public half is.
 //
 // Not done here: who may have which session, and any policy. Forward access
 // sessions and auth tickets are to be made here, because only here are the
