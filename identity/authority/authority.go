@@ -10,7 +10,9 @@
 //
 // The default is witness mode: a host sends the string to sign and the
 // signature, and learns whether they belong together, but never a key that
-// could sign for a customer.
+// could sign for a customer. In key mode (Resolve) it learns the key of one
+// day, region and service from a request that this key has signed, and follows
+// the revocations (Watch) to know when it must not use it any more.
 //
 // Not done here: who may have which session (identity/sessions), where sealed
 // records are kept (identity/directory), parsing requests (identity/sigv4).

@@ -16,6 +16,10 @@
 // unique id), when the access key at the start of its chain is deleted or set
 // inactive, or when the authority has a revocation for it.
 //
+// Signatures are witnessed by the authority, each one, unless WithKeys says
+// otherwise: a Keyring checks by itself, with keys of the day that it keeps for
+// a minute, and follows the authority's revocations to know when not to.
+//
 // Not done here: parsing signatures (identity/sigv4), the decision itself
 // (identity/authz), federation and MFA, which have issues of their own;
 // parameters that would need them are refused.
