@@ -34,6 +34,8 @@ type exchange struct {
 	call     *operation.Call
 	caller   *sessions.Caller // nil until authenticated, and for unsigned operations
 
+	asymmetric bool // the request says that it is signed with SigV4A
+
 	in, out any
 	valid   bool // in was decoded and has the right shape
 	asks    []operation.Ask

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,12 +62,12 @@ func (x *exchange) event(r *record.Record, flags record.Flags) log.Event {
 	// Both copies of an event may be in the buffer, one behind the other; the log keeps neither.
 	at := len(x.json)
 	x.json = r.AppendJSON(x.json)
-	json := x.json[at:len(x.json):len(x.json)]
+	text := x.json[at:len(x.json):len(x.json)]
 	kind := record.APIEvent
 	if x.op != nil && x.op.Operator {
 		kind = record.Operator
 	}
-	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: json}
+	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: text}
 }
 
 // foreignOwners are the accounts, other than the caller's, whose resources a
@@ -127,9 +128,7 @@ func (x *exchange) build() *record.Record {
 	if x.fault != nil {
 		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
 	}
-	if x.unrecorded > 0 {
-		r.AdditionalEventData = fmt.Appendf(nil, `{"RefusalsNotRecorded":%d}`, x.unrecorded)
-	}
+	r.AdditionalEventData = x.additional()
 	r.Resources = x.resources()
 	if x.decided != nil && x.decided.Owner == call.Account {
 		// Which statements decided, and why, so that a refusal can be explained later. Those of another account's
@@ -137,6 +136,20 @@ func (x *exchange) build() *record.Record {
 		r.Leadglass = &record.Extension{Decision: x.trace.AppendJSON(nil, x.decision)}
 	}
 	return r
+}
+
+// additional is what the record says besides, or nil.
+func (x *exchange) additional() json.RawMessage {
+	switch {
+	case x.asymmetric && x.unrecorded > 0:
+		return fmt.Appendf(nil, `{"SignatureVersion":"SigV4A","RefusalsNotRecorded":%d}`, x.unrecorded)
+	case x.asymmetric:
+		// As S3's events name it; all the others are signed with V4.
+		return json.RawMessage(`{"SignatureVersion":"SigV4A"}`)
+	case x.unrecorded > 0:
+		return fmt.Appendf(nil, `{"RefusalsNotRecorded":%d}`, x.unrecorded)
+	}
+	return nil
 }
 
 func (x *exchange) eventName() string {

@@ -95,6 +95,7 @@ func (x *exchange) authenticate() error {
 	if err != nil {
 		return err
 	}
+	x.asymmetric = p.Asymmetric()
 	if err := p.CheckScope(x.call.Time, x.scopes(), x.service.SigningName); err != nil {
 		return err
 	}

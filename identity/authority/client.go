@@ -49,7 +49,8 @@ type Request struct {
 	AccessKeyID     string
 	Sealed          []byte   // the credential's sealed record; nil for a session or an unknown id
 	StringToSign    []byte   // exact bytes
-	Signature       [32]byte // HMAC-SHA256
+	Signature       [32]byte // HMAC-SHA256, of a V4 request
+	ECDSA           []byte   // ASN.1 DER, of a SigV4A request; then Signature is not looked at
 	CanonicalDigest [32]byte // SHA-256 of the canonical request, the last line of StringToSign
 	SessionToken    string   // empty for a long-term credential
 }
@@ -153,8 +154,16 @@ func (c *Client) NewSecret(ctx context.Context, account, akid string) (sealed []
 // (no Sealed, no SessionToken) fails so after the same work.
 func (c *Client) Witness(ctx context.Context, q Request) (claims *Claims, err error) {
 	p := q.params()
-	err = c.call(ctx, message.OpWitness, &p, func(r *message.Result) error {
-		if q.SessionToken == "" {
+	op := uint64(message.OpWitness)
+	if len(q.ECDSA) > 0 {
+		op, p.Signature = message.OpWitnessV4A, q.ECDSA
+	}
+	return c.witness(ctx, op, &p)
+}
+
+func (c *Client) witness(ctx context.Context, op uint64, p *message.Params) (claims *Claims, err error) {
+	err = c.call(ctx, op, p, func(r *message.Result) error {
+		if len(p.Token) == 0 {
 			return nil
 		}
 		claims = new(Claims)

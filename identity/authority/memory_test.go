@@ -13,6 +13,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/secret"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/authority/authoritytest"
+	"github.com/leadglass/leadglass/identity/sigv4"
 )
 
 func masked(s *secret.Bytes) (out []byte) {
@@ -109,4 +110,44 @@ func TestBothProcessesStaySmall(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The private half of a SigV4A key pair is gone once the public one is known,
+// and the secret that it came from.
+func TestAKeyPairLeavesNoTraceInTheAuthority(t *testing.T) {
+	p := authoritytest.Start(t, t.TempDir())
+	c := p.Client()
+	akid, sealed, sec := newKey(t, c)
+	pair, err := sigv4.KeyPair(akid, []byte(sec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := pair.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !hsmtest.Holds(t, os.Getpid(), mask(d)) {
+		t.Error("the search does not find what is there")
+	}
+	for range 3 {
+		if _, err := c.Witness(t.Context(), signV4A(t, akid, sec, "", sealed)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.PublicKey(t.Context(), akid, sealed, ""); err != nil {
+		t.Fatal(err)
+	}
+	if hsmtest.Holds(t, p.PID(), mask(d)) {
+		t.Error("the private key stayed in the authority")
+	}
+	if hsmtest.Holds(t, p.PID(), mask([]byte(sec))) {
+		t.Error("the secret stayed in the authority")
+	}
+}
+
+func mask(b []byte) (out []byte) {
+	for _, c := range b {
+		out = append(out, c^hsmtest.Mask)
+	}
+	return out
 }

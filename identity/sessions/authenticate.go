@@ -25,7 +25,7 @@ import (
 // and back, so that time does not tell which ids exist.
 func (s *Sessions) Authenticate(ctx context.Context, p *sigv4.Parsed, stringToSign []byte, canonicalDigest [32]byte) (*Caller, error) {
 	q := authority.Request{
-		AccessKeyID: p.AccessKeyID, StringToSign: stringToSign, Signature: p.Signature,
+		AccessKeyID: p.AccessKeyID, StringToSign: stringToSign, Signature: p.Signature, ECDSA: p.ECDSA,
 		CanonicalDigest: canonicalDigest, SessionToken: p.SessionToken,
 	}
 	// A long-term key has no token; an id with a token is a session's, whatever it looks like.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/authority/authoritytest"
 	"github.com/leadglass/leadglass/identity/directory"
 	"github.com/leadglass/leadglass/identity/sessions"
@@ -22,6 +23,13 @@ func TestMain(m *testing.M) { authoritytest.Main(m) }
 
 // realWorld is newWorld with a real HSM and a real authority, in processes of their own.
 func realWorld(t testing.TB) *world {
+	t.Helper()
+	w, _ := realWorldWith(t)
+	return w
+}
+
+// realWorldWith is realWorld and its authority.
+func realWorldWith(t testing.TB) (*world, *authority.Client) {
 	t.Helper()
 	w := &world{t: t}
 	a := authoritytest.Start(t, t.TempDir())
@@ -37,7 +45,7 @@ func realWorld(t testing.TB) *world {
 	account, err := w.directory.CreateAccount(t.Context(), "hospital", false)
 	w.must(err)
 	w.account = account.ID
-	return w
+	return w, a.Client()
 }
 
 func TestWithARealAuthority(t *testing.T) {

@@ -35,21 +35,26 @@ func (s *scratch) put() {
 // signature, appended to dst, with the canonical request's digest (sections 2
 // and 3). body is the SHA-256 of the body; if the request declares another,
 // that is a *Error here. A nil body means "not read yet": then the request
-// must declare its hash, and the caller calls CheckBody once it has read it.
+// must declare its hash, and the caller calls CheckBody once it has read it,
+// or reads it with package chunked if p.Streaming. Who has read the body
+// cannot have read it so: with a body the streaming forms are refused.
+//
+// Of a form upload the string to sign is its policy, and the digest that
+// text's hash; r and body play no part.
 func (p *Parsed) StringToSign(r *Request, body *[32]byte, dst []byte) (sts []byte, canonicalDigest [32]byte, err error) {
 	if p.badSignature {
 		return nil, canonicalDigest, Refuse(BadSignature)
+	}
+	if p.Post {
+		return append(dst, p.Policy...), sha256.Sum256([]byte(p.Policy)), nil
 	}
 	if err := p.checkSigned(r); err != nil {
 		return nil, canonicalDigest, err
 	}
 	var hash [64]byte
-	if err := p.payload(body, &hash); err != nil {
+	payload, err := p.payload(body, &hash)
+	if err != nil {
 		return nil, canonicalDigest, err
-	}
-	payload := hash[:]
-	if p.unsigned() {
-		payload = []byte(UnsignedPayload)
 	}
 	style := normalised
 	if pathIsKey(p.Service) {
@@ -68,12 +73,12 @@ func (p *Parsed) StringToSign(r *Request, body *[32]byte, dst []byte) (sts []byt
 // there is no second one. Call it only after StringToSign succeeded.
 func (p *Parsed) Alternate(r *Request, body *[32]byte, dst []byte) (sts []byte, canonicalDigest [32]byte, ok bool) {
 	var hash [64]byte
-	if !pathIsKey(p.Service) || p.payload(body, &hash) != nil {
+	if !pathIsKey(p.Service) || p.Post {
 		return nil, canonicalDigest, false
 	}
-	payload := hash[:]
-	if p.unsigned() {
-		payload = []byte(UnsignedPayload)
+	payload, err := p.payload(body, &hash)
+	if err != nil {
+		return nil, canonicalDigest, false
 	}
 	first, err := p.digest(r, key, payload)
 	if err != nil {
@@ -104,30 +109,59 @@ func (p *Parsed) unsigned() bool {
 	return pathIsKey(p.Service) && (p.PayloadHash == UnsignedPayload || p.PayloadHash == "" && p.Presigned)
 }
 
+// The forms in which S3 takes a body in chunks (section 5).
+const (
+	StreamingV4              = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+	StreamingV4Trailer       = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+	StreamingV4A             = "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"
+	StreamingV4ATrailer      = "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER"
+	StreamingUnsignedTrailer = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+)
+
+// Streaming says whether the body is sent in chunks, each of which carries its
+// own proof or none: then package chunked reads it.
+func (p *Parsed) Streaming() bool {
+	if !pathIsKey(p.Service) || p.Post {
+		return false
+	}
+	switch p.PayloadHash {
+	case StreamingUnsignedTrailer:
+		return true
+	case StreamingV4, StreamingV4Trailer:
+		return !p.Asymmetric()
+	case StreamingV4A, StreamingV4ATrailer:
+		// The chunks are signed as the request is: a chain of another algorithm has no first link.
+		return p.Asymmetric()
+	}
+	return false
+}
+
 // payload finds the last line of the canonical request and refuses every
-// form that is not served (section 5).
-func (p *Parsed) payload(body *[32]byte, hash *[64]byte) error {
+// form that is not served (section 5). hash is room for it.
+func (p *Parsed) payload(body *[32]byte, hash *[64]byte) ([]byte, error) {
 	var declared [32]byte
 	switch s3 := pathIsKey(p.Service); {
 	case p.unsigned():
-		return nil
+		return []byte(UnsignedPayload), nil
 	case p.PayloadHash == "" && s3:
-		return refuse(MissingPayloadHash, "Missing required header for this request: x-amz-content-sha256")
+		return nil, refuse(MissingPayloadHash, "Missing required header for this request: x-amz-content-sha256")
 	case p.PayloadHash == "" && body == nil:
-		return refuse(MissingPayloadHash, "x-amz-content-sha256 is needed when the body is streamed.")
+		return nil, refuse(MissingPayloadHash, "x-amz-content-sha256 is needed when the body is streamed.")
 	case p.PayloadHash == "":
 		hex.Encode(hash[:], body[:])
-		return nil
-	case strings.HasPrefix(p.PayloadHash, "STREAMING-") && s3:
-		return refuse(UnsupportedPayload, "A header you provided implies functionality that is not implemented: x-amz-content-sha256")
+		return hash[:], nil
+	case p.Streaming() && body == nil:
+		return []byte(p.PayloadHash), nil
+	case p.Streaming():
+		return nil, refuse(UnsupportedPayload, "A header you provided implies functionality that is not implemented: x-amz-content-sha256")
 	case !decodeAnyHash(&declared, p.PayloadHash):
-		return refuse(InvalidPayloadHash, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, or a valid sha256 value.")
+		return nil, refuse(InvalidPayloadHash, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER or a valid sha256 value.")
 	}
 	copy(hash[:], p.PayloadHash) // as sent: the client signed these characters
 	if body != nil {
-		return p.CheckBody(body)
+		return hash[:], p.CheckBody(body)
 	}
-	return nil
+	return hash[:], nil
 }
 
 func decodeAnyHash(dst *[32]byte, s string) bool {
@@ -159,6 +193,9 @@ func (p *Parsed) checkSigned(r *Request) error {
 	} else {
 		need("X-Amz-Target")
 		need("X-Amz-Security-Token")
+		if p.Asymmetric() {
+			need("X-Amz-Region-Set")
+		}
 	}
 	if !p.Presigned && !pathIsKey(p.Service) {
 		need("X-Amz-Date")
@@ -192,7 +229,7 @@ func (p *Parsed) signedFold(name string) bool {
 }
 
 func (p *Parsed) appendStringToSign(dst []byte, digest *[32]byte) []byte {
-	s := StringToSign{Time: p.Time, Date: p.Date, Region: p.Region, Service: p.Service, CanonicalDigest: *digest}
+	s := StringToSign{Asymmetric: p.Asymmetric(), Time: p.Time, Date: p.Date, Region: p.Region, Service: p.Service, CanonicalDigest: *digest}
 	return s.Append(dst)
 }
 

@@ -3,13 +3,15 @@ package sigv4
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
 // CheckScope does steps 3 and 4 of section 7: terminator, service and region
 // of the scope against what this server is, then the day, then the clock.
 // The first of regions is the one that S3 names as expected. The service is
-// the signing name.
+// the signing name. Of SigV4A one of regions must match the region set; that
+// one is p.Region from then on.
 func (p *Parsed) CheckScope(now time.Time, regions []string, service string) error {
 	if err := p.checkScope(regions, service); err != nil {
 		return err
@@ -39,12 +41,12 @@ func (p *Parsed) checkScope(regions []string, service string) error {
 	case p.Service != service:
 		return wrong(fmt.Sprintf("incorrect service %q. This endpoint belongs to %q.", p.Service, service),
 			fmt.Sprintf("Credential should be scoped to correct service: '%s'.", service))
-	case !slices.Contains(regions, p.Region):
+	case !p.inRegion(regions):
 		expected := ""
 		if len(regions) > 0 {
 			expected = regions[0]
 		}
-		return wrong(fmt.Sprintf("the region '%s' is wrong; expecting '%s'", p.Region, expected),
+		return wrong(fmt.Sprintf("the region '%s' is wrong; expecting '%s'", p.Region+p.RegionSet, expected),
 			"Credential should be scoped to a valid region.")
 	}
 	// The day of the timestamp, not of the server: a request signed at 23:59:59 is valid after midnight (section 6).
@@ -55,10 +57,40 @@ func (p *Parsed) checkScope(regions []string, service string) error {
 	return nil
 }
 
+// inRegion says whether the request was signed for one of regions.
+func (p *Parsed) inRegion(regions []string) bool {
+	if !p.Asymmetric() {
+		return slices.Contains(regions, p.Region)
+	}
+	for _, region := range regions {
+		for entry := range strings.SplitSeq(p.RegionSet, ",") {
+			if regionMatches(strings.Trim(entry, " \t"), region) {
+				p.Region = region
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// regionMatches compares with an entry of a region set: "*" as a whole or at
+// the end (section 4). A star elsewhere is in no region's name.
+func regionMatches(entry, region string) bool {
+	if prefix, ok := strings.CutSuffix(entry, "*"); ok {
+		return strings.HasPrefix(region, prefix)
+	}
+	return entry == region
+}
+
 func (p *Parsed) checkTime(now time.Time, s3 bool) error {
 	late, early := p.Time.Add(maxSkew), p.Time.Add(-maxSkew)
-	if p.Presigned {
+	switch {
+	case p.Presigned:
 		late = p.Time.Add(p.Expires)
+	case p.Post:
+		// The policy says when it expires; S3 checks that. Whatever it says, its signature does not live longer than
+		// that of a presigned request.
+		late = p.Time.Add(maxExpires)
 	}
 	switch {
 	case now.After(late):
@@ -78,6 +110,8 @@ func (p *Parsed) outOfTime(s3 bool, now time.Time, allowed time.Duration, early 
 		}
 	}
 	switch ts := formatTime(p.Time); {
+	case p.Post && !early:
+		e.Kind, e.Message = PresignExpired, "Invalid according to Policy: Policy expired."
 	case s3 && e.Kind == Skew:
 		e.Message = "The difference between the request time and the current time is too large."
 	case s3 && early:

@@ -22,9 +22,10 @@ const (
 	HeadersNotSigned                     // a header that must be signed is not
 	MissingPayloadHash                   // S3 wants x-amz-content-sha256
 	InvalidPayloadHash                   // x-amz-content-sha256 holds no form that the service knows
-	UnsupportedPayload                   // a chunked payload form
+	UnsupportedPayload                   // a chunked payload form where the body is read as a whole
 	InvalidURI                           // the path is not percent-encoded as it must be
 	PayloadMismatch                      // the body is not what x-amz-content-sha256 says
+	PostMalformed                        // a field of a form upload is missing or malformed
 )
 
 // A Family is a group of protocols that answer authentication errors alike.
@@ -113,13 +114,14 @@ var (
 		UnsupportedPayload:   {"NotImplemented", 501},
 		InvalidURI:           {"InvalidURI", 400},
 		PayloadMismatch:      {"XAmzContentSHA256Mismatch", 400},
+		PostMalformed:        {"InvalidArgument", 400},
 	}
 )
 
 // broad folds the kinds that only S3 tells apart.
 func (k Kind) broad() Kind {
 	switch k {
-	case QueryMalformed, TwoMechanisms, UnsupportedAlgorithm, InvalidURI:
+	case QueryMalformed, TwoMechanisms, UnsupportedAlgorithm, InvalidURI, PostMalformed:
 		return Incomplete
 	case BadToken:
 		return UnknownKey

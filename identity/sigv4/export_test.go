@@ -3,12 +3,9 @@ package sigv4
 // CanonicalRequest shows the text that is hashed, for comparing it with the vectors'.
 func CanonicalRequest(p *Parsed, r *Request, body *[32]byte) (string, error) {
 	var hash [64]byte
-	if err := p.payload(body, &hash); err != nil {
+	payload, err := p.payload(body, &hash)
+	if err != nil {
 		return "", err
-	}
-	payload := hash[:]
-	if p.unsigned() {
-		payload = []byte(UnsignedPayload)
 	}
 	how := normalised
 	if pathIsKey(p.Service) {
@@ -23,3 +20,6 @@ func Encode(s string) string { return string(appendEncoded(nil, s, true)) }
 
 // HMAC is the package's own, for comparing it with crypto/hmac.
 func HMAC(key, message []byte) [32]byte { return hmac(key, message) }
+
+// KeyCandidate is what the derivation of SigV4A does with one candidate.
+func KeyCandidate(k [32]byte) (d [32]byte, ok bool) { return candidate(k) }

@@ -9,12 +9,13 @@ import (
 )
 
 func FuzzAuthorizationHeader(f *testing.F) {
-	f.Add("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261123/us-east-1/kms/aws4_request, SignedHeaders=host;x-amz-date, Signature="+sigv4.EmptyHash, "20261123T090000Z")
-	f.Add("AWS4-HMAC-SHA256 Credential=////,SignedHeaders=;,Signature==", "Mon, 23 Nov 2026 09:00:00 GMT")
-	f.Add("AWS4-ECDSA-P256-SHA256 ,=,", "")
-	f.Fuzz(func(t *testing.T, auth, date string) {
+	f.Add("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261123/us-east-1/kms/aws4_request, SignedHeaders=host;x-amz-date, Signature="+sigv4.EmptyHash, "20261123T090000Z", "*")
+	f.Add("AWS4-HMAC-SHA256 Credential=////,SignedHeaders=;,Signature==", "Mon, 23 Nov 2026 09:00:00 GMT", ",*")
+	f.Add("AWS4-ECDSA-P256-SHA256 ,=,", "", "")
+	f.Add("AWS4-ECDSA-P256-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261123/kms/aws4_request, SignedHeaders=host;x-amz-date;x-amz-region-set, Signature=3006020101020101", "20261123T090000Z", "us-*")
+	f.Fuzz(func(t *testing.T, auth, date, regions string) {
 		for _, name := range []string{"X-Amz-Date", "Date"} {
-			r := &sigv4.Request{Method: "POST", Target: "/", Host: "h", Header: map[string][]string{"Authorization": {auth}, name: {date}}}
+			r := &sigv4.Request{Method: "POST", Target: "/", Host: "h", Header: map[string][]string{"Authorization": {auth}, name: {date}, "X-Amz-Region-Set": {regions}}}
 			check(t, r)
 		}
 	})
@@ -22,6 +23,7 @@ func FuzzAuthorizationHeader(f *testing.F) {
 
 func FuzzQuery(f *testing.F) {
 	f.Add("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261123%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20261123T090000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature="+sigv4.EmptyHash, "GET")
+	f.Add("X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261123%2Fs3%2Faws4_request&X-Amz-Date=20261123T090000Z&X-Amz-Expires=60&X-Amz-Region-Set=%2A&X-Amz-SignedHeaders=host&X-Amz-Signature=3006020101020101", "GET")
 	f.Add("X-Amz-Algorithm&&%41=%&X-Amz-Expires=-0", "")
 	f.Fuzz(func(t *testing.T, query, method string) {
 		check(t, &sigv4.Request{Method: method, Target: "/a/../b?" + query, Host: "h", Header: map[string][]string{}})
@@ -35,8 +37,15 @@ func check(t *testing.T, r *sigv4.Request) {
 	if err != nil {
 		return
 	}
-	if p.CheckScope(p.Time, []string{p.Region}, p.Service) != nil {
+	region := p.Region
+	if p.Asymmetric() {
+		region = "us-east-1"
+	}
+	if p.CheckScope(p.Time, []string{region}, p.Service) != nil {
 		return
+	}
+	if p.Asymmetric() {
+		region = ""
 	}
 	var sum [32]byte
 	sts, digest, err := p.StringToSign(r, &sum, nil)
@@ -53,7 +62,7 @@ func check(t *testing.T, r *sigv4.Request) {
 		}
 		t.Fatalf("%q: %v", sts, err)
 	}
-	if s.CanonicalDigest != digest || s.Region != p.Region || s.Service != p.Service || !s.Time.Equal(p.Time) || string(s.Append(nil)) != string(sts) {
+	if s.CanonicalDigest != digest || s.Region != region || s.Asymmetric != p.Asymmetric() || s.Service != p.Service || !s.Time.Equal(p.Time) || string(s.Append(nil)) != string(sts) {
 		t.Fatalf("%q read back as %+v", sts, s)
 	}
 }
@@ -102,6 +111,7 @@ func FuzzCanonicalRequest(f *testing.F) {
 }
 
 func FuzzStringToSign(f *testing.F) {
+	f.Add([]byte("AWS4-ECDSA-P256-SHA256\n20261123T090000Z\n20261123/kms/aws4_request\n" + sigv4.EmptyHash))
 	f.Add([]byte("AWS4-HMAC-SHA256\n20261123T090000Z\n20261123/us-east-1/kms/aws4_request\n" + sigv4.EmptyHash))
 	f.Fuzz(func(t *testing.T, sts []byte) {
 		if s, err := sigv4.ParseStringToSign(sts); err == nil && string(s.Append(nil)) != string(sts) {

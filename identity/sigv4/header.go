@@ -48,7 +48,7 @@ func parseHeader(r *Request, auth string) (*Parsed, error) {
 	}
 	p := &Parsed{Algorithm: alg, SignedHeaders: signed}
 	if !p.setCredential(credential) {
-		return nil, refuse(Incomplete, "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.")
+		return nil, refuse(Incomplete, credentialShape(alg))
 	}
 	if !validSigned(signed) {
 		return nil, refuse(Incomplete, "SignedHeaders must be lower-case header names in ascending order, separated by semicolons.")
@@ -63,19 +63,42 @@ func parseHeader(r *Request, auth string) (*Parsed, error) {
 	if !ok {
 		return nil, refuse(Incomplete, "Date must be in ISO-8601 'basic format'. See http://en.wikipedia.org/wiki/ISO_8601")
 	}
+	if err := p.setRegionSet(r); err != nil {
+		return nil, err
+	}
 	if err := p.setTokenAndPayload(r); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
+// setRegionSet reads the header that takes the region's place in SigV4A
+// (section 4). A presigned request may have it in its query instead.
+func (p *Parsed) setRegionSet(r *Request) error {
+	set := r.Header["X-Amz-Region-Set"]
+	if !p.Asymmetric() {
+		return nil // means nothing there; if it is signed it counts as any header
+	}
+	kind := Incomplete
+	if p.Presigned {
+		kind = QueryMalformed
+	}
+	if len(set) > 1 || len(set) == 1 && p.RegionSet != "" {
+		return refuse(kind, "X-Amz-Region-Set was sent more than once.")
+	}
+	if len(set) == 1 {
+		p.RegionSet = only(set)
+	}
+	if p.RegionSet == "" || len(p.RegionSet) > maxRegionSet {
+		return refuse(kind, "AWS4-ECDSA-P256-SHA256 requires a valid 'X-Amz-Region-Set'.")
+	}
+	return nil
+}
+
 // checkAlgorithm is step 2.
 func checkAlgorithm(alg string) error {
-	switch alg {
-	case Algorithm:
+	if alg == Algorithm || alg == AlgorithmV4A {
 		return nil
-	case algorithmECDSA:
-		return refuse(UnsupportedAlgorithm, "Unsupported AWS 'algorithm': 'AWS4-ECDSA-P256-SHA256' (only AWS4-HMAC-SHA256 for now).")
 	}
 	return refuse(UnsupportedAlgorithm, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
 }

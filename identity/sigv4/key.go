@@ -44,7 +44,7 @@ func hmac(key, message []byte) [32]byte {
 	} else {
 		copy(pad[:], key)
 	}
-	var short [block + 256]byte // strings to sign have about 140 bytes
+	var short [block + 384]byte // strings to sign have about 140 bytes, those of chunks 280
 	inner := append(append(short[:0], pad[:]...), message...)
 	for i := range block {
 		inner[i] ^= 0x36
@@ -65,6 +65,7 @@ func hmac(key, message []byte) [32]byte {
 
 // A StringToSign is the parsed form of what a signature covers.
 type StringToSign struct {
+	Asymmetric            bool // SigV4A, which has no region here
 	Time                  time.Time
 	Date, Region, Service string
 	CanonicalDigest       [32]byte // SHA-256 of the canonical request
@@ -72,37 +73,53 @@ type StringToSign struct {
 
 var errStringToSign = errors.New("sigv4: malformed string to sign")
 
-// ParseStringToSign reads a V4 string to sign. The authority signs or
-// witnesses nothing that it does not accept: every accepted text is the one
-// and only encoding of its fields.
+// ParseStringToSign reads a string to sign. The authority signs or witnesses
+// nothing that it does not accept: every accepted text is the one and only
+// encoding of its fields.
 func ParseStringToSign(sts []byte) (StringToSign, error) {
 	var s StringToSign
 	if len(sts) > 1024 {
 		return s, errStringToSign
 	}
 	lines := strings.Split(string(sts), "\n")
-	if len(lines) != 4 || lines[0] != Algorithm {
+	if len(lines) != 4 || lines[0] != Algorithm && lines[0] != AlgorithmV4A {
 		return s, errStringToSign
 	}
+	asymmetric := lines[0] == AlgorithmV4A
 	t, ok := parseTime(lines[1])
 	if !ok {
 		return s, errStringToSign
 	}
 	scope := strings.Split(lines[2], "/")
+	if asymmetric && len(scope) == 3 {
+		scope = []string{scope[0], "-", scope[1], scope[2]}
+	} else if asymmetric {
+		return s, errStringToSign
+	}
 	if len(scope) != 4 || scope[3] != terminator || scope[0] != lines[1][:8] ||
 		scope[1] == "" || scope[2] == "" || !printable(scope[1]) || !printable(scope[2]) || !decodeHash(&s.CanonicalDigest, lines[3]) {
 		return StringToSign{}, errStringToSign
 	}
-	s.Time, s.Date, s.Region, s.Service = t, scope[0], scope[1], scope[2]
+	if s.Time, s.Date, s.Service = t, scope[0], scope[2]; asymmetric {
+		s.Asymmetric = true
+	} else {
+		s.Region = scope[1]
+	}
 	return s, nil
 }
 
 // Append is the inverse of ParseStringToSign.
 func (s StringToSign) Append(dst []byte) []byte {
-	dst = append(append(dst, Algorithm...), '\n')
+	alg := Algorithm
+	if s.Asymmetric {
+		alg = AlgorithmV4A
+	}
+	dst = append(append(dst, alg...), '\n')
 	dst = append(appendTime(dst, s.Time), '\n')
 	dst = append(append(dst, s.Date...), '/')
-	dst = append(append(dst, s.Region...), '/')
+	if !s.Asymmetric {
+		dst = append(append(dst, s.Region...), '/')
+	}
 	dst = append(append(dst, s.Service...), '/')
 	dst = append(append(dst, terminator...), '\n')
 	return hex.AppendEncode(dst, s.CanonicalDigest[:])

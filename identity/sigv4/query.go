@@ -24,7 +24,7 @@ func queryForm(query string) bool {
 
 // parseQuery reads the query form. Names are case-sensitive (section 1).
 func parseQuery(r *Request, query string) (*Parsed, error) {
-	var q struct{ algorithm, credential, date, expires, signed, signature, token, hash string }
+	var q struct{ algorithm, credential, date, expires, signed, signature, token, hash, regions string }
 	n := 0
 	for piece := range strings.SplitSeq(query, "&") {
 		if n++; n > maxQueryPieces {
@@ -53,6 +53,8 @@ func parseQuery(r *Request, query string) (*Parsed, error) {
 			dst = &q.token
 		case "X-Amz-Content-Sha256":
 			dst = &q.hash
+		case "X-Amz-Region-Set":
+			dst = &q.regions
 		default:
 			continue
 		}
@@ -70,17 +72,17 @@ func parseQuery(r *Request, query string) (*Parsed, error) {
 		return nil, refuse(QueryMalformed, queryNeeds)
 	}
 	if checkAlgorithm(q.algorithm) != nil {
-		return nil, refuse(QueryMalformed, "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"")
+		return nil, refuse(QueryMalformed, "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256\"")
 	}
 	p := &Parsed{Algorithm: q.algorithm, SignedHeaders: q.signed, SessionToken: q.token, PayloadHash: q.hash, Presigned: true}
 	if !p.setCredential(q.credential) {
-		return nil, refuse(QueryMalformed, "Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
+		return nil, refuse(QueryMalformed, "Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; expecting \""+credentialForm(q.algorithm)+"\".")
 	}
 	if !validSigned(q.signed) {
 		return nil, refuse(QueryMalformed, "X-Amz-SignedHeaders must be lower-case header names in ascending order, separated by semicolons.")
 	}
 	if p.setSignature(q.signature); p.badSignature {
-		return nil, refuse(QueryMalformed, "X-Amz-Signature must be 64 lower-case hexadecimal digits.")
+		return nil, refuse(QueryMalformed, signatureForm("X-Amz-Signature", q.algorithm))
 	}
 	var ok bool
 	if p.Time, ok = parseTime(q.date); !ok {
@@ -90,10 +92,31 @@ func parseQuery(r *Request, query string) (*Parsed, error) {
 	if p.Expires, err = parseExpires(q.expires, p.Service); err != nil {
 		return nil, err
 	}
+	if p.Asymmetric() {
+		p.RegionSet = q.regions
+	}
+	if err := p.setRegionSet(r); err != nil {
+		return nil, err
+	}
 	if err := p.setTokenAndPayload(r); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// credentialForm is what a credential parameter must look like, in AWS's words.
+func credentialForm(alg string) string {
+	if alg == AlgorithmV4A {
+		return "<YOUR-AKID>/YYYYMMDD/SERVICE/aws4_request"
+	}
+	return "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request"
+}
+
+func signatureForm(name, alg string) string {
+	if alg == AlgorithmV4A {
+		return name + " must be at most 144 lower-case hexadecimal digits."
+	}
+	return name + " must be 64 lower-case hexadecimal digits."
 }
 
 const (

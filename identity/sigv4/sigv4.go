@@ -1,5 +1,6 @@
 // Package sigv4 signs requests and checks their signatures: AWS Signature
-// Version 4 in its header form (Authorization) and its query form (presigned).
+// Version 4 and its asymmetric sister SigV4A, each in the header form
+// (Authorization), the query form (presigned) and the form upload of S3.
 //
 // A server goes through four calls, in the order of the spec's section 7:
 //
@@ -9,18 +10,23 @@
 //	sts, digest, err := p.StringToSign(r, &body, nil)
 //	ok := sigv4.Verify(&key, sts, &p.Signature)    // 6; or the authority does it: witness mode
 //
+// For SigV4A (Parsed.Asymmetric) the last is VerifyV4A with p.ECDSA. A form
+// upload begins with ParsePost, and its string to sign is the policy's text.
+// A body that p.Streaming says is sent in chunks is read with package chunked.
+//
 // Every refusal is an *Error that carries AWS's own message; Error.Code gives
 // the code and status that each protocol family answers with.
 //
-// A client uses Signer. ParseStringToSign and SigningKey are for the
-// authority, the only process that holds secret access keys.
+// A client uses Signer. SigningKey, KeyPair and ParseStringToSign show how
+// keys come from a secret; the authority, the only process of a plane that
+// holds secret access keys, has its own copy of it, and a test compares them.
 //
 // Not here: who the caller is (identity/sessions), secrets at rest
-// (identity/authority), reading bodies. SigV4A and the signed chunks of S3
-// are recognised and refused by name. Signatures are compared in constant
+// (identity/authority), reading bodies. Signatures are compared in constant
 // time, keys are wiped from the scratch memory they passed through, and no
-// error holds a token, a secret or a signature. The package links neither the
-// network nor a log, because the authority links it.
+// error holds a token, a secret or a signature. A SigV4A signature can be
+// changed into another valid one by anybody who sees it, so it must never name
+// a request or detect a replay; the string to sign's hash may.
 package sigv4
 
 import (
@@ -30,8 +36,8 @@ import (
 
 // The algorithms a request can name.
 const (
-	Algorithm      = "AWS4-HMAC-SHA256"
-	algorithmECDSA = "AWS4-ECDSA-P256-SHA256"
+	Algorithm    = "AWS4-HMAC-SHA256"
+	AlgorithmV4A = "AWS4-ECDSA-P256-SHA256"
 )
 
 const (
@@ -55,6 +61,8 @@ const (
 	maxAuthorization = 16 << 10
 	maxSignedNames   = 128
 	maxQueryPieces   = 1024
+	maxRegionSet     = 1024
+	maxDER           = 72 // SEQUENCE{r, s}, both of 33 bytes (section 4)
 )
 
 // A Request is what of an HTTP request takes part in a signature.
@@ -79,25 +87,38 @@ type Parsed struct {
 	Algorithm   string
 	AccessKeyID string
 
-	Date, Region, Service, Terminator string // the scope as sent
+	// The scope as sent. That of SigV4A names no region: there Region is empty
+	// until CheckScope, and then the server's region that RegionSet matched.
+	Date, Region, Service, Terminator string
+	RegionSet                         string // of SigV4A: for which regions the client signed
 
 	Time          time.Time // the request's own timestamp
 	SignedHeaders string    // lower-case names, ascending, separated by ';'
-	Signature     [32]byte  // zero if the signature was not 64 lower-case hex digits: StringToSign then refuses
+	Signature     [32]byte  // of V4; zero if it was not 64 lower-case hex digits: StringToSign then refuses
+	ECDSA         []byte    // of SigV4A: ASN.1 DER; nil if it cannot be one: StringToSign then refuses
 	SessionToken  string    // opaque; empty for long-term credentials
 
 	Presigned bool
 	Expires   time.Duration // of the query form: how long after Time it is valid
+	Post      bool          // a form upload (ParsePost); Policy holds what is signed
+	Policy    string        // of a form upload: base64, as sent
 
 	// PayloadHash is the declared hash of the body, 64 hex digits or
-	// UnsignedPayload; empty if the request declares none.
+	// UnsignedPayload or one of the streaming forms; empty if the request
+	// declares none.
 	PayloadHash string
 
 	badSignature bool // the signature cannot match whatever the key is
 }
 
+// Asymmetric says whether the request is signed with SigV4A.
+func (p *Parsed) Asymmetric() bool { return p.Algorithm == AlgorithmV4A }
+
 // Scope is the credential scope as it stands in the string to sign.
 func (p *Parsed) Scope() string {
+	if p.Asymmetric() {
+		return p.Date + "/" + p.Service + "/" + p.Terminator
+	}
 	return p.Date + "/" + p.Region + "/" + p.Service + "/" + p.Terminator
 }
 
@@ -148,7 +169,9 @@ func (p *Parsed) setCredential(s string) bool {
 	var ok [4]bool
 	s, p.Terminator, ok[0] = cutLast(s)
 	s, p.Service, ok[1] = cutLast(s)
-	s, p.Region, ok[2] = cutLast(s)
+	if ok[2] = true; !p.Asymmetric() {
+		s, p.Region, ok[2] = cutLast(s)
+	}
 	s, p.Date, ok[3] = cutLast(s)
 	p.AccessKeyID = s
 	return ok == [4]bool{true, true, true, true} && s != "" && len(s) <= 128 && !strings.Contains(s, "/") &&
@@ -210,13 +233,43 @@ func headerName(s string) bool {
 	return s != ""
 }
 
-// setSignature notes what cannot be a V4 signature instead of refusing it:
+// credentialShape is how a credential must look, in AWS's words.
+func credentialShape(alg string) string {
+	if alg == AlgorithmV4A {
+		return "Credential must have exactly 4 slash-delimited elements, e.g. keyid/date/service/term."
+	}
+	return "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term."
+}
+
+// setSignature notes what cannot be a signature instead of refusing it:
 // a wrong scope or time is reported first, and then it simply does not match.
 func (p *Parsed) setSignature(s string) {
+	if p.Asymmetric() {
+		p.ECDSA = decodeDER(s)
+		p.badSignature = p.ECDSA == nil
+		return
+	}
 	if !decodeHash(&p.Signature, s) {
 		p.badSignature = true
 		p.Signature = [32]byte{}
 	}
+}
+
+// decodeDER reads up to 144 lower-case hex digits; nil if s is something else.
+// What they encode is checked by whoever verifies.
+func decodeDER(s string) []byte {
+	if s == "" || len(s)%2 != 0 || len(s) > 2*maxDER {
+		return nil
+	}
+	der := make([]byte, len(s)/2)
+	for i := range der {
+		hi, lo := lowerHex(s[2*i]), lowerHex(s[2*i+1])
+		if hi|lo > 15 {
+			return nil
+		}
+		der[i] = hi<<4 | lo
+	}
+	return der
 }
 
 // decodeHash reads exactly 64 lower-case hex digits.

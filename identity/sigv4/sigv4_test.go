@@ -100,7 +100,7 @@ func TestRefusals(t *testing.T) {
 		}, sigv4.Incomplete, "more than once"},
 		{"header and query at once", "kms", true, set("Authorization", "AWS4-HMAC-SHA256 x=y"), sigv4.TwoMechanisms, "Only one auth mechanism"},
 		{"an escaped name does not hide the second mechanism", "kms", false, func(r *sigv4.Request) { r.Target = "/?X%2DAmz-Algorithm=x" }, sigv4.TwoMechanisms, ""},
-		{"SigV4A", "kms", false, authHeader(replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256")), sigv4.UnsupportedAlgorithm, "only AWS4-HMAC-SHA256"},
+		{"SigV4A with a scope of V4", "kms", false, authHeader(replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256")), sigv4.Incomplete, "4 slash-delimited"},
 		{"another scheme", "kms", false, set("Authorization", "Basic QWxhZGRpbjpvcGVu"), sigv4.UnsupportedAlgorithm, "not supported"},
 		{"an empty Authorization", "kms", false, set("Authorization", ""), sigv4.UnsupportedAlgorithm, ""},
 		{"no parts", "kms", false, set("Authorization", "AWS4-HMAC-SHA256 "), sigv4.Incomplete,
@@ -137,13 +137,17 @@ func TestRefusals(t *testing.T) {
 		{"another day", "kms", false, authHeader(replace("20261123", "20261122")), sigv4.WrongScope, "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP"},
 		{"an S3 scope of another region names the right one", "s3", false, authHeader(replace("us-east-1", "eu-west-1")), sigv4.WrongScope, "the region 'eu-west-1' is wrong; expecting 'us-east-1'"},
 		{"a declared hash that is none", "kms", false, set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD"), sigv4.InvalidPayloadHash, ""},
-		{"a chunked payload", "s3", false, set("X-Amz-Content-Sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), sigv4.UnsupportedPayload, ""},
+		{"a chunked payload instead of the signed one", "s3", false, set("X-Amz-Content-Sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), sigv4.BadSignature, ""},
+		{"chunks of the other algorithm", "s3", false, set("X-Amz-Content-Sha256", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"), sigv4.InvalidPayloadHash, ""},
+		{"a streaming form that is none", "s3", false, set("X-Amz-Content-Sha256", "STREAMING-AWS4-HMAC-SHA256-EVENTS"), sigv4.InvalidPayloadHash, ""},
+		{"a chunked payload where there is none", "kms", false, set("X-Amz-Content-Sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), sigv4.InvalidPayloadHash, ""},
 		{"an unsigned S3 header", "s3", false, set("X-Amz-Acl", "public-read"), sigv4.HeadersNotSigned, "There were headers present in the request which were not signed"},
 		{"a broken escape in the query", "kms", false, func(r *sigv4.Request) { r.Target = "/?a=%zz" }, sigv4.QueryMalformed, "Illegal hex"},
 		{"a broken escape in an S3 path", "s3", false, func(r *sigv4.Request) { r.Target = "/%q" }, sigv4.InvalidURI, "Couldn't parse"},
 
 		{"query: no date", "s3", true, target(replace("X-Amz-Date", "x-amz-date")), sigv4.QueryMalformed, "requires the X-Amz-Algorithm"},
-		{"query: SigV4A", "s3", true, target(replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256")), sigv4.QueryMalformed, "only supports"},
+		{"query: another algorithm", "s3", true, target(replace("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA512")), sigv4.QueryMalformed, "only supports"},
+		{"query: SigV4A with a scope of V4", "s3", true, target(replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256")), sigv4.QueryMalformed, "SERVICE/aws4_request"},
 		{"query: a parameter twice", "s3", true, target(func(s string) string { return s + "&X-Amz-Date=20261123T090000Z" }), sigv4.QueryMalformed, "more than once"},
 		{"query: a bad credential", "s3", true, target(replace("%2Fs3%2F", "%2F")), sigv4.QueryMalformed, "X-Amz-Credential"},
 		{"query: no life", "s3", true, target(replace("X-Amz-Expires", "Expires")), sigv4.QueryMalformed, "X-Amz-Expires parameters"},
@@ -309,7 +313,7 @@ func TestS3ToleratesPathsAsSent(t *testing.T) {
 }
 
 func TestEveryKindHasACodeInEveryFamily(t *testing.T) {
-	for k := sigv4.NoCredentials; k <= sigv4.PayloadMismatch; k++ {
+	for k := sigv4.NoCredentials; k <= sigv4.PostMalformed; k++ {
 		for f := sigv4.Query; f <= sigv4.EC2; f++ {
 			if code, status := (&sigv4.Error{Kind: k}).Code(f); code == "" || status < 400 || status > 501 {
 				t.Errorf("kind %d in family %d: %q %d", k, f, code, status)

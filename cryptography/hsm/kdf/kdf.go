@@ -59,3 +59,26 @@ func HMAC(out *[32]byte, key, message []byte) {
 	secret.Wipe(outer[:])
 	secret.Wipe(sum[:])
 }
+
+// LongHMAC is HMAC for messages without a limit: the one allocation holds the
+// key, padded, and is overwritten.
+func LongHMAC(out *[32]byte, key, message []byte) {
+	if len(key) > MaxKey {
+		panic("kdf: key too long")
+	}
+	inner := make([]byte, 64+len(message))
+	defer secret.Wipe(inner[:64])
+	var outer [64 + 32]byte
+	defer secret.Wipe(outer[:])
+	copy(inner, key)
+	copy(outer[:], key)
+	for i := range 64 {
+		inner[i] ^= 0x36
+		outer[i] ^= 0x5c
+	}
+	copy(inner[64:], message)
+	sum := sha256.Sum256(inner)
+	copy(outer[64:], sum[:])
+	secret.Wipe(sum[:])
+	*out = sha256.Sum256(outer[:])
+}

@@ -9,7 +9,8 @@
 // A secret exists in three places: sealed in the record that the directory
 // keeps, in the frame of the one answer that hands it to its customer, and on
 // this process's stack for the microseconds of a check. Derived signing keys
-// are kept, in secret memory, for as long as they are in use.
+// are kept, in secret memory, for as long as they are in use; of SigV4A's key
+// pairs only the public half is.
 //
 // Not done here: who may have which session, and any policy. Forward access
 // sessions and auth tickets are to be made here, because only here are the
@@ -113,6 +114,7 @@ type authority struct {
 	tokens      tokenKeys
 	sessions    cache[*session]
 	signing     cache[*secret.Bytes]
+	public      cache[*ecdsa.PublicKey] // of SigV4A
 	revocations revocations
 	deflater    deflater
 }
@@ -138,7 +140,7 @@ func newAuthority(m *Main) (*authority, error) {
 		store: m.Store, memory: m.Memory, now: m.Now, hsm: hsm, hsmLink: m.HSMLink,
 		front: &link.Peer{ID: link.IDOf(spki), Key: front},
 	}
-	a.sessions.limit, a.signing.limit = 512, 4096
+	a.sessions.limit, a.signing.limit, a.public.limit = 512, 4096, 1024
 	for _, k := range []struct {
 		key  **ecdsa.PrivateKey
 		spki *[]byte
@@ -195,6 +197,14 @@ func lookup(op uint64) (operation, bool) {
 		return operation{false, (*authority).witness}, true
 	case message.OpSigningKey:
 		return operation{false, (*authority).signingKey}, true
+	case message.OpWitnessV4A: // slow: an ECDSA verification would hold up the others
+		return operation{true, (*authority).witnessV4A}, true
+	case message.OpPublicKey:
+		return operation{true, (*authority).publicKey}, true
+	case message.OpWitnessChunks:
+		return operation{true, (*authority).witnessChunks}, true
+	case message.OpWitnessPost:
+		return operation{true, (*authority).witnessPost}, true
 	case message.OpIssueSession:
 		return operation{true, (*authority).issueSession}, true
 	case message.OpSealMessage:

@@ -27,6 +27,17 @@ const (
 // scope is what a signing key is good for.
 type scope struct{ date, region, service string }
 
+// validFor says whether s is a scope of V4, or of SigV4A, which has no region.
+func (s scope) validFor(asymmetric bool) bool {
+	if asymmetric {
+		if s.region != "" {
+			return false
+		}
+		s.region = "-"
+	}
+	return s.valid()
+}
+
 func (s scope) valid() bool {
 	if len(s.date) != 8 {
 		return false
@@ -37,6 +48,37 @@ func (s scope) valid() bool {
 		}
 	}
 	return s.region != "" && len(s.region) <= maxScope && s.service != "" && len(s.service) <= maxScope
+}
+
+// parseToSignV4A is parseToSign for SigV4A, whose key does not depend on the scope.
+func parseToSignV4A(b []byte) (digest [32]byte, ok bool) {
+	lines := bytes.Split(b, []byte("\n"))
+	if len(b) > maxToSign || len(lines) != 4 || string(lines[0]) != algorithmV4A || !validTime(string(lines[1])) || len(lines[3]) != 2*len(digest) {
+		return digest, false
+	}
+	parts := bytes.Split(lines[2], []byte("/"))
+	if len(parts) != 3 || string(parts[2]) != terminator {
+		return digest, false
+	}
+	if n, err := hex.Decode(digest[:], lines[3]); err != nil || n != len(digest) {
+		return digest, false
+	}
+	s := scope{date: string(parts[0]), service: string(parts[1])}
+	return digest, s.validFor(true) && string(lines[1][:8]) == s.date
+}
+
+// validTime says whether s has the form of a request's time. What it means is
+// the host's to check.
+func validTime(s string) bool {
+	if len(s) != len("20060102T150405Z") || s[8] != 'T' || s[15] != 'Z' {
+		return false
+	}
+	for i := range len(s) {
+		if (s[i] < '0' || s[i] > '9') && i != 8 && i != 15 {
+			return false
+		}
+	}
+	return true
 }
 
 // parseToSign reads a string to sign (sigv4 section 3): algorithm, timestamp,
@@ -85,20 +127,21 @@ func (a *authority) resolve(p *message.Params) (c credential, known bool, err er
 	return credential{akid: dummyID, sealed: dummy, tag: sha256.Sum256(dummy)}, false, nil
 }
 
+// secretOf opens or derives the secret access key.
+func (a *authority) secretOf(c *credential, plain *[message.SecretLen]byte) error {
+	if c.sess != nil {
+		return a.tokens.secret(c.sess, c.akid, plain)
+	}
+	return openRecord(a.root.Load(), c.akid, c.sealed, plain)
+}
+
 // derive computes kSigning from the secret itself.
 func (a *authority) derive(key *[32]byte, c *credential, s scope) error {
-	var plain [message.SecretLen]byte
-	defer secret.Wipe(plain[:])
-	if c.sess != nil {
-		if err := a.tokens.secret(c.sess, c.akid, &plain); err != nil {
-			return err
-		}
-	} else if err := openRecord(a.root.Load(), c.akid, c.sealed, &plain); err != nil {
-		return err
-	}
 	first := [4 + message.SecretLen]byte{'A', 'W', 'S', '4'}
 	defer secret.Wipe(first[:])
-	copy(first[4:], plain[:])
+	if err := a.secretOf(c, (*[message.SecretLen]byte)(first[4:])); err != nil {
+		return err
+	}
 	kdf.HMAC(key, first[:], []byte(s.date))
 	kdf.HMAC(key, key[:], []byte(s.region))
 	kdf.HMAC(key, key[:], []byte(s.service))
@@ -125,31 +168,43 @@ func (a *authority) witness(p *message.Params, r *result) error {
 	if err != nil {
 		return err
 	}
-	var key, want [32]byte
+	err = a.checkV4(&c, known, s, func(key []byte) (bool, error) {
+		var want [32]byte
+		defer secret.Wipe(want[:])
+		kdf.HMAC(&want, key, p.StringToSign)
+		return subtle.ConstantTimeCompare(want[:], p.Signature) == 1, nil
+	})
+	if err == nil && c.sess != nil {
+		r.Claims = c.sess.encoded
+	}
+	return err
+}
+
+// checkV4 says whether verify accepts the credential's key for a scope.
+func (a *authority) checkV4(c *credential, known bool, s scope, verify func(key []byte) (bool, error)) error {
+	var key [32]byte
 	defer secret.Wipe(key[:])
-	defer secret.Wipe(want[:])
-	at := cacheKey(&c, s)
+	at := cacheKey(c, s)
 	cached := a.cachedKey(at, &key)
 	if !cached {
-		if err := a.derive(&key, &c, s); err != nil {
+		if err := a.derive(&key, c, s); err != nil {
 			return err
 		}
 	}
-	kdf.HMAC(&want, key[:], p.StringToSign)
-	match := subtle.ConstantTimeCompare(want[:], p.Signature) == 1 && known
-	if !match {
+	match, err := verify(key[:])
+	if err != nil {
+		return err
+	}
+	if !match || !known {
 		if cached {
 			// A wrong signature costs a derivation always: else its time would
 			// tell a key that is in use from one that does not exist.
-			_ = a.derive(&key, &c, s)
+			_ = a.derive(&key, c, s)
 		}
 		return failure(message.StatusSignature)
 	}
 	if !cached {
 		a.keepKey(at, &key)
-	}
-	if c.sess != nil {
-		r.Claims = c.sess.encoded
 	}
 	return nil
 }

@@ -22,6 +22,11 @@ const (
 	OpStatus       = 9
 	OpRevocations  = 10
 	OpResolve      = 11 // key mode: OpWitness that also gives the key of the day
+
+	OpWitnessV4A    = 20
+	OpPublicKey     = 21
+	OpWitnessChunks = 22
+	OpWitnessPost   = 23
 )
 
 // Statuses beyond those of package link.
@@ -56,6 +61,10 @@ type Params struct {
 	Revocation   []byte // 13: encoded Revocation
 	Since        uint64 // 14: epoch
 	Wait         uint64 // 15: ms that an answer without news may be late
+	Algorithm    string // 20: of chunks and of a form upload
+	Links        []byte // 21: encoded []Link
+	Previous     []byte // 22: the signature before the first link
+	Time         string // 23: YYYYMMDD'T'HHMMSS'Z'
 }
 
 // Result is the result of any operation. Empty fields are not sent.
@@ -64,7 +73,7 @@ type Result struct {
 	Secret      []byte // 2: a new secret access key, 40 characters
 	Token       []byte // 3
 	Claims      []byte // 4
-	Key         []byte // 5: kSigning of one day, region and service
+	Key         []byte // 5: kSigning of one day, region and service; or the public key of SigV4A
 	Message     []byte // 6
 	AccessKeyID []byte // 7
 	Revocations []byte // 8: encoded []Revocation
@@ -73,9 +82,9 @@ type Result struct {
 	Epoch       uint64 // 11
 }
 
-func (p *Params) fields() (texts [5]*string, bytes [8]*[]byte) {
-	return [5]*string{&p.AccessKeyID, &p.Account, &p.Date, &p.Region, &p.Service},
-		[8]*[]byte{&p.Sealed, &p.StringToSign, &p.Signature, &p.Digest, &p.Token, &p.Claims, &p.Message, &p.Revocation}
+func (p *Params) fields() (texts [7]*string, bytes [10]*[]byte) {
+	return [7]*string{&p.AccessKeyID, &p.Account, &p.Date, &p.Region, &p.Service, &p.Algorithm, &p.Time},
+		[10]*[]byte{&p.Sealed, &p.StringToSign, &p.Signature, &p.Digest, &p.Token, &p.Claims, &p.Message, &p.Revocation, &p.Links, &p.Previous}
 }
 
 // Append appends the encoded parameters to b.
@@ -112,7 +121,11 @@ func (p *Params) Append(b []byte) []byte {
 	b = link.AppendBytesField(b, 12, p.Message)
 	b = link.AppendBytesField(b, 13, p.Revocation)
 	b = link.AppendUintField(b, 14, p.Since)
-	return link.AppendUintField(b, 15, p.Wait)
+	b = link.AppendUintField(b, 15, p.Wait)
+	b = link.AppendTextField(b, 20, p.Algorithm)
+	b = link.AppendBytesField(b, 21, p.Links)
+	b = link.AppendBytesField(b, 22, p.Previous)
+	return link.AppendTextField(b, 23, p.Time)
 }
 
 // Parse reads parameters. The byte fields point into b.
@@ -153,6 +166,14 @@ func (p *Params) Parse(b []byte) error {
 			p.Since = r.Uint()
 		case 15:
 			p.Wait = r.Uint()
+		case 20:
+			p.Algorithm = r.Text()
+		case 21:
+			p.Links = r.Bytes()
+		case 22:
+			p.Previous = r.Bytes()
+		case 23:
+			p.Time = r.Text()
 		default:
 			r.Fail() // a parameter that is not understood must not be ignored
 		}
