@@ -36,6 +36,7 @@ type KeyAuthority interface {
 	Witness(ctx context.Context, q authority.Request) (*authority.Claims, error)
 	Resolve(ctx context.Context, q authority.Request) (authority.SigningKey, error)
 	PublicKey(ctx context.Context, accessKeyID string, sealed []byte, token string) (authority.PublicKey, error)
+	ChunkWitness
 	Watch(c clock.Clock, apply func([]authority.Revocation), reset func()) *authority.Watch
 }
 

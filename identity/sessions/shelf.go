@@ -30,7 +30,7 @@ type entry struct {
 // one that was made anew is another.
 func place(q *authority.Request, s *sigv4.StringToSign) [32]byte {
 	var room [512]byte
-	b := append(room[:0], q.AccessKeyID...)
+	b := append(append(room[:0], byte(len(q.AccessKeyID))), q.AccessKeyID...)
 	of := sha256.Sum256(q.Sealed)
 	if q.SessionToken != "" {
 		of = sha256.Sum256([]byte(q.SessionToken))
