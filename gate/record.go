@@ -3,9 +3,8 @@ package gate
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/leadglass/leadglass/base/id"
@@ -62,12 +61,12 @@ func (x *exchange) event(r *record.Record, flags record.Flags) log.Event {
 	// Both copies of an event may be in the buffer, one behind the other; the log keeps neither.
 	at := len(x.json)
 	x.json = r.AppendJSON(x.json)
-	text := x.json[at:len(x.json):len(x.json)]
+	json := x.json[at:len(x.json):len(x.json)]
 	kind := record.APIEvent
 	if x.op != nil && x.op.Operator {
 		kind = record.Operator
 	}
-	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: text}
+	return log.Event{Account: r.RecipientAccountID, Kind: kind, Flags: flags, ID: r.EventID, Time: r.EventTime, JSON: json}
 }
 
 // foreignOwners are the accounts, other than the caller's, whose resources a
@@ -138,18 +137,21 @@ func (x *exchange) build() *record.Record {
 	return r
 }
 
-// additional is what the record says besides, or nil.
-func (x *exchange) additional() json.RawMessage {
-	switch {
-	case x.asymmetric && x.unrecorded > 0:
-		return fmt.Appendf(nil, `{"SignatureVersion":"SigV4A","RefusalsNotRecorded":%d}`, x.unrecorded)
-	case x.asymmetric:
+// additional is additionalEventData beside the extension; nil if there is nothing to say.
+func (x *exchange) additional() []byte {
+	var b []byte
+	if x.asymmetric {
 		// As S3's events name it; all the others are signed with V4.
-		return json.RawMessage(`{"SignatureVersion":"SigV4A"}`)
-	case x.unrecorded > 0:
-		return fmt.Appendf(nil, `{"RefusalsNotRecorded":%d}`, x.unrecorded)
+		b = append(b, `,"SignatureVersion":"SigV4A"`...)
 	}
-	return nil
+	if x.unrecorded > 0 {
+		b = strconv.AppendInt(append(b, `,"RefusalsNotRecorded":`...), int64(x.unrecorded), 10)
+	}
+	if b == nil {
+		return nil
+	}
+	b[0] = '{'
+	return append(b, '}')
 }
 
 func (x *exchange) eventName() string {
