@@ -31,12 +31,12 @@ func TestSessionsOfAnAccountAreRevokedByTheirNames(t *testing.T) {
 		want   authority.Revocation
 		until  time.Time
 	}{
-		"a session":                  {directory.SessionsOf{AccessKeyID: session}, time.Time{}, authority.Revocation{AccessKeyID: session, Within: w.account}, time.Time{}},
+		"a session":                  {directory.SessionsOf{AccessKeyID: session}, time.Time{}, authority.Revocation{AccessKeyID: session, By: w.account}, time.Time{}},
 		"what a key has made":        {directory.SessionsOf{AccessKeyID: credential}, time.Time{}, authority.Revocation{CredentialID: credential}, start},
-		"a role":                     {directory.SessionsOf{Principal: role.ARN}, time.Time{}, authority.Revocation{PrincipalID: role.ID, Within: w.account}, start},
-		"root":                       {directory.SessionsOf{Principal: arn.Root(w.account)}, time.Time{}, authority.Revocation{PrincipalID: w.account, Within: w.account}, start},
+		"a role":                     {directory.SessionsOf{Principal: role.ARN}, time.Time{}, authority.Revocation{PrincipalID: role.ID, By: w.account}, start},
+		"root":                       {directory.SessionsOf{Principal: arn.Root(w.account)}, time.Time{}, authority.Revocation{PrincipalID: w.account, By: w.account}, start},
 		"the account":                {directory.SessionsOf{Account: true}, time.Time{}, authority.Revocation{Account: w.account}, start},
-		"what is older than an hour": {directory.SessionsOf{Principal: role.ARN}, past, authority.Revocation{PrincipalID: role.ID, Within: w.account, IssuedBefore: past}, past},
+		"what is older than an hour": {directory.SessionsOf{Principal: role.ARN}, past, authority.Revocation{PrincipalID: role.ID, By: w.account, IssuedBefore: past}, past},
 		"what does not exist yet":    {directory.SessionsOf{Account: true}, future, authority.Revocation{Account: w.account}, start},
 	} {
 		done, err := w.RevokeSessions(ctx, w.account, c.of, c.before)
