@@ -12,8 +12,13 @@
 // signature, and learns whether they belong together, but never a key that
 // could sign for a customer. That goes for V4 and SigV4A requests (Witness), the
 // chunks of a body (WitnessChunks, many in one call) and form uploads
-// (WitnessPost). Key mode hands out V4's key of a day (SigningKey), or SigV4A's
-// public key (PublicKey), which gives nothing away but costs a call less.
+// (WitnessPost).
+//
+// In key mode a host checks by itself. Resolve hands out V4's key of one day,
+// region and service, to whoever holds a request that this key has signed;
+// SigV4A's public key (PublicKey) gives nothing away but costs a call less.
+// A Watch follows the revocations and knows when what was handed out must not
+// be used any more.
 //
 // Not done here: who may have which session (identity/sessions), where sealed
 // records are kept (identity/directory), parsing requests (identity/sigv4).

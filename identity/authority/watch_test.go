@@ -272,7 +272,7 @@ func TestWhatAClientRevokesItsWatchesKnowAtOnce(t *testing.T) {
 	}
 }
 
-func TestRevocationsOfAnAccessKeyIDAndWithinAnAccount(t *testing.T) {
+func TestARevocationReachesWhatItNamesInEveryAccount(t *testing.T) {
 	const other = "444455556666"
 	both(t, func(t *testing.T, c *authority.Client) {
 		issue := func(change func(*authority.Claims)) (q authority.Request) {
@@ -296,20 +296,18 @@ func TestRevocationsOfAnAccessKeyIDAndWithinAnAccount(t *testing.T) {
 		}
 		own := func(*authority.Claims) {}
 		one, beside := issue(own), issue(own)
-		revoke(t, c, authority.Revocation{AccessKeyID: one.AccessKeyID, Within: other})
-		is("another account named it", one, nil)
-		revoke(t, c, authority.Revocation{AccessKeyID: one.AccessKeyID, Within: account})
-		is("its own account named it", one, authority.ErrRevoked)
+		revoke(t, c, authority.Revocation{AccessKeyID: one.AccessKeyID, By: account})
+		is("the session", one, authority.ErrRevoked)
 		is("the one beside it", beside, nil)
 
 		role := id.Unique("AROA")
 		ofRole := issue(func(c *authority.Claims) { c.PrincipalID = role })
-		revoke(t, c, authority.Revocation{PrincipalID: role, Within: other})
-		is("another account named the role", ofRole, nil)
-		revoke(t, c, authority.Revocation{PrincipalID: role, Within: account, IssuedBefore: time.Now().Add(-time.Minute)})
+		asRoot := issue(func(c *authority.Claims) { c.Account, c.PrincipalID = other, role }) // AssumeRoot names who has it
+		revoke(t, c, authority.Revocation{PrincipalID: role, By: account, IssuedBefore: time.Now().Add(-time.Minute)})
 		is("issued after the cut", ofRole, nil)
-		revoke(t, c, authority.Revocation{PrincipalID: role, Within: account})
+		revoke(t, c, authority.Revocation{PrincipalID: role, By: account})
 		is("issued before the cut", ofRole, authority.ErrRevoked)
+		is("issued before the cut, for another account", asRoot, authority.ErrRevoked)
 		is("issued after it, at once", issue(func(c *authority.Claims) { c.PrincipalID = role }), nil)
 
 		// What an account's keys have opened elsewhere is ended with the account's own.
@@ -398,10 +396,10 @@ func BenchmarkRevoke(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			c := authoritytest.Start(b, b.TempDir()).Client()
 			for range entries {
-				revoke(b, c, authority.Revocation{AccessKeyID: id.Hex(10), Within: account})
+				revoke(b, c, authority.Revocation{AccessKeyID: id.Hex(10), By: account})
 			}
 			for b.Loop() { // the same again and again, so that the log does not grow
-				revoke(b, c, authority.Revocation{PrincipalID: "AROAX", Within: account})
+				revoke(b, c, authority.Revocation{PrincipalID: "AROAX", By: account})
 			}
 		})
 	}

@@ -42,6 +42,9 @@ func (o *outsider) NewSecret(context.Context, string, string) ([]byte, *secret.B
 func (o *outsider) Revoke(_ context.Context, r authority.Revocation) (uint64, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.down {
+		return 0, authority.ErrUnavailable
+	}
 	o.revoked = append(o.revoked, r)
 	return uint64(len(o.revoked)), nil
 }

@@ -102,7 +102,7 @@ func TestAPrincipalThatIsMadeAnewGetsNothingBack(t *testing.T) {
 			t.Error("the deleted role is still a principal")
 		}
 	})
-	want := []authority.Revocation{{CredentialID: key}, {PrincipalID: old.ID}, {PrincipalID: role.ID}}
+	want := []authority.Revocation{{CredentialID: key}, {PrincipalID: old.ID, By: w.account}, {PrincipalID: role.ID, By: w.account}}
 	if !reflect.DeepEqual(w.outside.revoked, want) {
 		t.Errorf("the authority was told %+v", w.outside.revoked)
 	}

@@ -65,7 +65,7 @@ func (d *Directory) RevokeSessions(ctx context.Context, account string, of Sessi
 		} else if kind != "role" && kind != "user" {
 			return Revoked{}, refuse(NoSuchEntity, "The principal %s has no sessions.", of.Principal)
 		}
-		what.PrincipalID, what.Within = principal, account
+		what.PrincipalID, what.By = principal, account
 	default:
 		owner, err := id.AccessKeyAccount(of.AccessKeyID)
 		if err != nil || owner != account {
@@ -73,7 +73,7 @@ func (d *Directory) RevokeSessions(ctx context.Context, account string, of Sessi
 		}
 		if strings.HasPrefix(of.AccessKeyID, "ASIA") {
 			// Nothing is stored of a session: whether there is one of that id nobody knows but its holder.
-			what, before = authority.Revocation{AccessKeyID: of.AccessKeyID, Within: account}, time.Time{}
+			what, before = authority.Revocation{AccessKeyID: of.AccessKeyID, By: account}, time.Time{}
 		} else {
 			what.CredentialID = of.AccessKeyID
 		}

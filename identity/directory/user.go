@@ -267,5 +267,5 @@ func (d *Directory) remove(ctx context.Context, account string, kind Kind, name 
 	if err != nil || !kind.principal() {
 		return err
 	}
-	return d.revoke(ctx, authority.Revocation{PrincipalID: gone, Within: account})
+	return d.revoke(ctx, authority.Revocation{PrincipalID: gone, By: account})
 }

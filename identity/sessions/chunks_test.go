@@ -171,6 +171,79 @@ func TestChunksAreWitnessedByTheAuthority(t *testing.T) {
 	kind("a deactivated key", got, err, sigv4.UnknownKey)
 }
 
+// I-5, I-8: in key mode a body is checked with what is kept, and ends with its credential.
+func TestChunksInKeyMode(t *testing.T) {
+	n := newNode(t, sessions.KeyringConfig{})
+	_, cred := n.user("u")
+	role := n.role("r")
+	a, b, c := strings.Repeat("a", 8192), strings.Repeat("b", 8192), strings.Repeat("c", 10)
+	read := func(who credential, regions, body string, then func()) (string, error) {
+		p, plan, right := n.upload(who, regions, a, b, c)
+		if body == "" {
+			body = right
+		}
+		r, err := chunked.NewReader(t.Context(), strings.NewReader(body), plan, p, chunked.Config{Verifier: n.ring.Chunks(n.directory, p)})
+		n.must(err)
+		first := make([]byte, len(a))
+		if _, err := io.ReadFull(r, first); err != nil {
+			return "", err
+		}
+		if then != nil {
+			then()
+		}
+		rest, err := io.ReadAll(r)
+		return string(first) + string(rest), err
+	}
+	for _, regions := range []string{"", "*"} {
+		n.regions = regions
+		session := n.session(cred, role)
+		for _, who := range []credential{cred, session} {
+			// Before the request itself has brought the key, the authority is asked.
+			if got, err := read(who, regions, "", nil); err != nil || got != a+b+c {
+				t.Errorf("regions %q, nothing kept: %d bytes, %v", regions, len(got), err)
+			}
+			n.let(who, regions)
+			before := n.ring.State()
+			if got, err := read(who, regions, "", nil); err != nil || got != a+b+c {
+				t.Errorf("regions %q: %d bytes, %v", regions, len(got), err)
+			}
+			if s := n.ring.State(); s.Hits != before.Hits+4 || s.Asked != before.Asked {
+				t.Errorf("regions %q: %+v, before %+v", regions, s, before)
+			}
+			_, _, other := n.upload(who, regions, a, b, "d")
+			if got, err := read(who, regions, strings.Replace(other, "\r\nd\r\n", "\r\ne\r\n", 1), nil); err == nil {
+				t.Errorf("regions %q, a wrong body: %d bytes", regions, len(got))
+			}
+		}
+		got, err := read(session, regions, "", func() {
+			_, err := n.client.Revoke(t.Context(), authority.Revocation{AccessKeyID: session.akid})
+			n.must(err)
+		})
+		if e, ok := errors.AsType[*sigv4.Error](err); !ok || e.Kind != sigv4.BadToken || got != a {
+			t.Errorf("regions %q, a revoked session: %d bytes, %v", regions, len(got), err)
+		}
+	}
+	got, err := read(cred, "", "", func() { n.must(n.directory.UpdateAccessKey(t.Context(), n.account, "u", cred.akid, false)) })
+	if e, ok := errors.AsType[*sigv4.Error](err); !ok || e.Kind != sigv4.UnknownKey || got != a {
+		t.Errorf("a deactivated key: %d bytes, %v", len(got), err)
+	}
+}
+
+// let has the keyring let the request of an upload in.
+func (n *node) let(c credential, regions string) {
+	n.t.Helper()
+	r := &sigv4.Request{Method: "PUT", Target: "/b/k", Host: "h", Header: map[string][]string{}}
+	s := &sigv4.Signer{AccessKeyID: c.akid, SecretAccessKey: []byte(c.secret), SessionToken: c.token, Region: "us-east-1", RegionSet: regions, Service: "s3"}
+	n.must(s.Sign(r, nil, n.now.Now()))
+	p, err := sigv4.Parse(r)
+	n.must(err)
+	empty := sha256.Sum256(nil)
+	sts, digest, err := p.StringToSign(r, &empty, nil)
+	n.must(err)
+	_, err = n.Authenticate(n.t.Context(), p, sts, digest)
+	n.must(err)
+}
+
 func TestAWitnessOfChunksThatIsGoneIsNoRefusal(t *testing.T) {
 	w := newWorld(t)
 	_, cred := w.user("u")

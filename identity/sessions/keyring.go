@@ -1,9 +1,9 @@
 package sessions
 
 import (
-	"container/list"
 	"context"
-	"crypto/sha256"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/leadglass/leadglass/base/clock"
-	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/cryptography/secret"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/sigv4"
@@ -36,6 +35,8 @@ const (
 type KeyAuthority interface {
 	Witness(ctx context.Context, q authority.Request) (*authority.Claims, error)
 	Resolve(ctx context.Context, q authority.Request) (authority.SigningKey, error)
+	PublicKey(ctx context.Context, accessKeyID string, sealed []byte, token string) (authority.PublicKey, error)
+	ChunkWitness
 	Watch(c clock.Clock, apply func([]authority.Revocation), reset func()) *authority.Watch
 }
 
@@ -84,6 +85,8 @@ func (c *KeyringConfig) valid() error {
 // comes here for a stranger's guess, and a wrong signature takes the same way,
 // to the authority and back, whether or not the access key exists or is kept.
 //
+// Of SigV4A it keeps public keys, which nobody can sign with.
+//
 // What it keeps follows the stream of revocations: a revocation takes out what
 // it names, a stream that is silent for authority.Silence turns every request
 // into a question to the authority, and one that is silent for authority.Lost
@@ -102,19 +105,6 @@ type Keyring struct {
 	refusals shelf                      // guarded by mu; apart, so that strangers displace no key
 	flights  map[[32]byte]chan struct{} // guarded by mu; resolutions under way, closed at their end
 	events   uint64                     // guarded by mu; rises with every revocation
-}
-
-// An entry is what the authority said of one (access key id, token, date,
-// region, service).
-type entry struct {
-	at      [32]byte
-	akid    string
-	account string            // of akid
-	claims  *authority.Claims // of a session
-	origin  string            // account of the access key that made it
-	key     *secret.Bytes     // kSigning
-	refusal error             // instead of a key
-	until   time.Time
 }
 
 // NewKeyring starts to follow the authority's revocations, until Close.
@@ -159,8 +149,8 @@ func (k *Keyring) Witness(ctx context.Context, q authority.Request) (*authority.
 		return nil, fmt.Errorf("%w: silent for %v", authority.ErrUnavailable, authority.Lost)
 	}
 	s, err := sigv4.ParseStringToSign(q.StringToSign)
-	// The authority answers for another algorithm, for an id that nobody has,
-	// and for everything while the stream is silent.
+	// The authority answers for what is malformed, for an id that nobody has, and
+	// for everything while the stream is silent.
 	if err != nil || s.CanonicalDigest != q.CanonicalDigest || q.SessionToken == "" && len(q.Sealed) == 0 || !k.watch.Live() {
 		return k.ask(ctx, q)
 	}
@@ -184,6 +174,9 @@ func (k *Keyring) Witness(ctx context.Context, q authority.Request) (*authority.
 			k.mu.Unlock()
 			close(flight)
 		}()
+		if s.Asymmetric {
+			return k.resolvePublic(ctx, at, q, events)
+		}
 		return k.resolve(ctx, at, q, &s, events)
 	}
 	select {
@@ -213,22 +206,6 @@ func (k *Keyring) ask(ctx context.Context, q authority.Request) (*authority.Clai
 	return k.cfg.Authority.Witness(ctx, q)
 }
 
-// place names an entry. The sealed record stands for a long-term key, so that
-// one that was made anew is another.
-func place(q *authority.Request, s *sigv4.StringToSign) [32]byte {
-	var room [512]byte
-	b := append(room[:0], q.AccessKeyID...)
-	of := sha256.Sum256(q.Sealed)
-	if q.SessionToken != "" {
-		of = sha256.Sum256([]byte(q.SessionToken))
-	}
-	b = append(b, of[:]...)
-	for _, part := range [...]string{s.Date, s.Region, s.Service} {
-		b = append(append(b, byte(len(part)), byte(len(part)>>8)), part...)
-	}
-	return sha256.Sum256(b)
-}
-
 // look answers from what is kept, if there is something.
 func (k *Keyring) look(at [32]byte, q *authority.Request) (claims *authority.Claims, found bool, err error) {
 	now := k.cfg.Clock.Now()
@@ -244,14 +221,8 @@ func (k *Keyring) look(at [32]byte, q *authority.Request) (claims *authority.Cla
 	case e.refusal != nil:
 		return nil, true, e.refusal
 	}
-	match := false
-	// A key that was evicted this instant is destroyed, and matches nothing.
-	_ = e.key.Use(func(own []byte) error {
-		match = sigv4.Verify((*[32]byte)(own), q.StringToSign, &q.Signature)
-		return nil
-	})
 	switch {
-	case !match:
+	case !e.match(q):
 		return nil, true, authority.ErrSignature
 	case e.claims != nil && !now.Before(e.claims.Expires):
 		return nil, true, authority.ErrExpired
@@ -260,21 +231,57 @@ func (k *Keyring) look(at [32]byte, q *authority.Request) (claims *authority.Cla
 	return e.claims, true, nil
 }
 
+// ofToken says whether a refusal is about the token, whoever sends it and with
+// whatever signature.
+func ofToken(err error) bool {
+	return errors.Is(err, authority.ErrToken) || errors.Is(err, authority.ErrExpired) || errors.Is(err, authority.ErrRevoked)
+}
+
+// refuse keeps a refusal.
+func (k *Keyring) refuse(e *entry, err error, events uint64) {
+	e.refusal, e.until = err, k.cfg.Clock.Now().Add(refusalTTL)
+	k.keep(&k.refusals, e, events)
+}
+
+// resolvePublic has the authority witness a request of SigV4A, and keeps the
+// public key that made it. That one can sign nothing, so it is no event; but it
+// is not fetched for a wrong signature, which must not be told from an unknown id.
+func (k *Keyring) resolvePublic(ctx context.Context, at [32]byte, q authority.Request, events uint64) (*authority.Claims, error) {
+	e := newEntry(at, &q)
+	claims, err := k.ask(ctx, q)
+	if err != nil {
+		if ofToken(err) {
+			k.refuse(e, err, events)
+		}
+		return nil, err
+	}
+	got, err := k.cfg.Authority.PublicKey(ctx, q.AccessKeyID, q.Sealed, q.SessionToken)
+	if err != nil {
+		return claims, nil // the request was witnessed; the next is asked about as well
+	}
+	if e.public, err = ecdsa.ParseUncompressedPublicKey(elliptic.P256(), got.Key[:]); err != nil {
+		return claims, nil
+	}
+	e.setClaims(got.Claims)
+	if e.until = k.cfg.Clock.Now().Add(k.cfg.TTL); got.NotAfter.Before(e.until) {
+		e.until = got.NotAfter
+	}
+	k.keep(&k.keys, e, events)
+	return claims, nil
+}
+
 // resolve asks the authority, and keeps what it says. events is what k.events
 // was before: an answer that a revocation has overtaken is not kept.
 func (k *Keyring) resolve(ctx context.Context, at [32]byte, q authority.Request, s *sigv4.StringToSign, events uint64) (*authority.Claims, error) {
-	e := &entry{at: at, akid: q.AccessKeyID}
-	e.account, _ = id.AccessKeyAccount(q.AccessKeyID)
+	e := newEntry(at, &q)
 	got, err := k.cfg.Authority.Resolve(ctx, q)
 	now := k.cfg.Clock.Now()
 	switch {
 	case errors.Is(err, authority.ErrDenied):
 		// Signed on a day that is over, which a presigned URL may be: there is no key for it.
 		return k.ask(ctx, q)
-	case errors.Is(err, authority.ErrToken), errors.Is(err, authority.ErrExpired), errors.Is(err, authority.ErrRevoked):
-		// What is wrong is the token, whoever sends it and with whatever signature.
-		e.refusal, e.until = err, now.Add(refusalTTL)
-		k.keep(&k.refusals, e, events)
+	case ofToken(err):
+		k.refuse(e, err, events)
 		return nil, err
 	case err != nil:
 		return nil, err
@@ -288,9 +295,7 @@ func (k *Keyring) resolve(ctx context.Context, at [32]byte, q authority.Request,
 	if err := k.cfg.Issued(ctx, issue); err != nil {
 		return nil, fmt.Errorf("%w: the issue of a signing key was not recorded: %w", authority.ErrUnavailable, err)
 	}
-	if e.claims = got.Claims; e.claims != nil {
-		e.origin, _ = id.AccessKeyAccount(e.claims.CredentialID)
-	}
+	e.setClaims(got.Claims)
 	if e.until = now.Add(k.cfg.TTL); got.NotAfter.Before(e.until) {
 		e.until = got.NotAfter
 	}
@@ -407,67 +412,4 @@ func (k *Keyring) State() KeyringState {
 	defer k.mu.Unlock()
 	s.Kept, s.Refusals, s.Evicted = k.keys.order.Len(), k.refusals.order.Len(), k.keys.gone
 	return s
-}
-
-// A shelf keeps the entries that were used last, up to a limit. Its owner
-// guards it.
-type shelf struct {
-	limit int
-	at    map[[32]byte]*list.Element // of *entry
-	order *list.List                 // the one used last in front
-	gone  uint64                     // how many were removed
-}
-
-func newShelf(limit int) shelf {
-	return shelf{limit: limit, at: make(map[[32]byte]*list.Element), order: list.New()}
-}
-
-// get returns an entry that is still good.
-func (s *shelf) get(at [32]byte, now time.Time) *entry {
-	el, ok := s.at[at]
-	if !ok {
-		return nil
-	}
-	e := el.Value.(*entry)
-	if !now.Before(e.until) {
-		s.remove(el)
-		return nil
-	}
-	s.order.MoveToFront(el)
-	return e
-}
-
-// put adds an entry.
-func (s *shelf) put(e *entry) {
-	if old, ok := s.at[e.at]; ok {
-		s.remove(old)
-	}
-	for s.order.Len() >= s.limit {
-		s.remove(s.order.Back())
-	}
-	s.at[e.at] = s.order.PushFront(e)
-}
-
-func (s *shelf) remove(el *list.Element) {
-	e := s.order.Remove(el).(*entry)
-	delete(s.at, e.at)
-	s.gone++
-	e.wipe()
-}
-
-// drop removes what hit says.
-func (s *shelf) drop(hit func(*entry) bool) {
-	var next *list.Element
-	for el := s.order.Front(); el != nil; el = next {
-		next = el.Next()
-		if hit(el.Value.(*entry)) {
-			s.remove(el)
-		}
-	}
-}
-
-func (e *entry) wipe() {
-	if e.key != nil {
-		e.key.Destroy()
-	}
 }

@@ -22,6 +22,10 @@
 // PlanFederationToken and PlanIdentityToken are the plans of GetFederationToken
 // and GetWebIdentityToken.
 //
+// Signatures are witnessed by the authority, each one, unless WithKeys says
+// otherwise: a Keyring checks by itself, with keys of the day that it keeps for
+// a minute, and follows the authority's revocations to know when not to.
+//
 // Not done here: parsing signatures (identity/sigv4), the decision itself
 // (identity/authz), checking the codes of MFA devices (the authority does, when
 // it makes the session), and SAML.

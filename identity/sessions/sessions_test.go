@@ -136,6 +136,7 @@ type world struct {
 	outside   *outsider
 	directory *directory.Directory
 	account   string
+	regions   string // region set of SigV4A; empty: clients sign by V4
 }
 
 // A credential is what a client holds.
@@ -204,7 +205,7 @@ func (w *world) sign(c credential) (*sigv4.Parsed, []byte, [32]byte) {
 	w.t.Helper()
 	empty := sha256.Sum256(nil)
 	r := &sigv4.Request{Method: "POST", Target: "/", Host: "kms.us-east-1.amazonaws.com", Header: map[string][]string{}}
-	s := &sigv4.Signer{AccessKeyID: c.akid, SecretAccessKey: []byte(c.secret), SessionToken: c.token, Region: "us-east-1", Service: "kms"}
+	s := &sigv4.Signer{AccessKeyID: c.akid, SecretAccessKey: []byte(c.secret), SessionToken: c.token, Region: "us-east-1", Service: "kms", RegionSet: w.regions}
 	w.must(s.Sign(r, nil, w.now.Now()))
 	p, err := sigv4.Parse(r)
 	w.must(err)

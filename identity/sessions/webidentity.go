@@ -42,7 +42,7 @@ type WebIdentity struct {
 func (s *Sessions) PlanWebIdentity(ctx context.Context, token string, in AssumeRole) (*Plan, *Caller, error) {
 	t, err := federation.Parse(token, s.clock.Now())
 	if err != nil {
-		return nil, nil, ofToken(err)
+		return nil, nil, tokenRefusal(err)
 	}
 	account, err := roleAccount(in.RoleARN)
 	if err != nil {
@@ -62,12 +62,12 @@ func (s *Sessions) PlanWebIdentity(ctx context.Context, token string, in AssumeR
 	}
 	audience, err := s.verifier.Verify(ctx, provider, t)
 	if err != nil && audience == "" {
-		return nil, nil, ofToken(err)
+		return nil, nil, tokenRefusal(err)
 	}
 	p.caller = webIdentity(provider, t, audience)
 	p.token = &WebIdentity{Subject: t.Subject, Audience: audience, Provider: provider.ARN}
 	if err != nil {
-		return nil, p.caller, ofToken(err)
+		return nil, p.caller, tokenRefusal(err)
 	}
 	p, err = s.plan(p)
 	if err != nil {
@@ -76,8 +76,8 @@ func (s *Sessions) PlanWebIdentity(ctx context.Context, token string, in AssumeR
 	return p, p.caller, nil
 }
 
-// ofToken puts a refusal of a token into STS's terms.
-func ofToken(err error) error {
+// tokenRefusal puts a refusal of a token into STS's terms.
+func tokenRefusal(err error) error {
 	bad, ok := errors.AsType[*federation.Error](err)
 	if !ok {
 		return err

@@ -20,6 +20,8 @@ import (
 // echo answers with what it got; some operations behave otherwise.
 type echo struct {
 	release chan struct{} // slow calls wait for it
+	news    chan struct{} // waiting calls wait for it
+	waiting atomic.Int64  // how many do
 }
 
 const (
@@ -28,9 +30,21 @@ const (
 	opSlow   = 3
 	opHuge   = 4
 	opEmpty  = 5
+	opWait   = 6
 )
 
 func (e *echo) Slow(op uint64) bool { return op == opSlow }
+
+func (e *echo) Waits(op uint64) bool { return op == opWait }
+
+func (e *echo) Wait(_ *link.Request, ended <-chan struct{}) {
+	e.waiting.Add(1)
+	defer e.waiting.Add(-1)
+	select {
+	case <-e.news:
+	case <-ended:
+	}
+}
 
 func (e *echo) Handle(r *link.Request, dst []byte) ([]byte, uint64) {
 	in := link.NewReader(r.Params)
@@ -73,7 +87,7 @@ type pair struct {
 
 func newPair(t testing.TB) *pair {
 	t.Helper()
-	p := &pair{handler: &echo{release: make(chan struct{})}, ended: make(chan error, 1)}
+	p := &pair{handler: &echo{release: make(chan struct{}), news: make(chan struct{})}, ended: make(chan error, 1)}
 	p.now.Store(time.Now().UnixMilli())
 	now := func() time.Time { return time.UnixMilli(p.now.Load()) }
 	hsk, hskSPKI := newKey(t)
@@ -358,4 +372,64 @@ func BenchmarkLinkCall(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+}
+
+func TestCallsThatWaitStandInNobodysWay(t *testing.T) {
+	p := newPair(t)
+	c := p.dial(t)
+	const room = 64
+	var calls sync.WaitGroup
+	answered := make(chan error, room)
+	for i := range room {
+		calls.Go(func() {
+			out, err := call(context.Background(), c, opWait, nil, []byte{byte(i)})
+			if err == nil && !bytes.Equal(out, []byte{byte(i)}) {
+				err = errors.New("another's answer")
+			}
+			answered <- err
+		})
+	}
+	for p.handler.waiting.Load() < room {
+		time.Sleep(time.Millisecond)
+	}
+	// All that may wait do; one more is told so, and everything else goes on, slow calls included.
+	if _, err := call(t.Context(), c, opWait, nil, nil); !errors.Is(err, link.Status(link.StatusBusy)) {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, err := call(t.Context(), c, opEcho, nil, []byte("x")); err != nil {
+		t.Error(err)
+	}
+	close(p.handler.release)
+	if _, err := call(t.Context(), c, opSlow, nil, []byte("x")); err != nil {
+		t.Error(err)
+	}
+	close(p.handler.news)
+	calls.Wait()
+	for range room {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCallsThatWaitEndWithTheConnection(t *testing.T) {
+	p := newPair(t)
+	c := p.dial(t)
+	done := make(chan error, 1)
+	go func() { _, err := call(context.Background(), c, opWait, nil, nil); done <- err }()
+	for p.handler.waiting.Load() < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	_ = c.Close()
+	if err := <-done; !errors.Is(err, link.ErrClosed) {
+		t.Errorf("the call ended with %v", err)
+	}
+	select {
+	case err := <-p.ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the server waits on for a connection that is gone")
+	}
 }

@@ -51,16 +51,16 @@ type revocations struct {
 	lastCut time.Time // guarded by mu; the newest in list
 }
 
-// single names one session.
+// single names one session, by one of the two.
 type single struct {
-	within, akid string
-	session      [16]byte
+	akid    string
+	session [16]byte
 }
 
 // A cut names what is cut at an instant.
 type cut struct {
-	kind         byte
-	within, name string
+	kind byte
+	name string
 }
 
 // Kinds of cuts.
@@ -85,16 +85,12 @@ func (v *revocations) revoked(akid string, s *session) bool {
 	if len(v.list) == 0 {
 		return false
 	}
-	for _, within := range [...]string{"", c.Account} {
-		if v.ended[single{within: within, session: c.SessionID}] || v.ended[single{within: within, akid: akid}] {
+	if v.ended[single{session: c.SessionID}] || v.ended[single{akid: akid}] {
+		return true
+	}
+	for _, at := range [...]cut{{byPrincipal, c.PrincipalID}, {byCredential, c.CredentialID}, {byAccount, c.Account}, {byAccount, s.origin}} {
+		if t, ok := v.until[at]; ok && !c.Issued.After(t) {
 			return true
-		}
-		for _, name := range [...]cut{
-			{byPrincipal, within, c.PrincipalID}, {byCredential, within, c.CredentialID}, {byAccount, within, c.Account}, {byAccount, within, s.origin},
-		} {
-			if t, ok := v.until[name]; ok && !c.Issued.After(t) {
-				return true
-			}
 		}
 	}
 	return false
@@ -102,10 +98,10 @@ func (v *revocations) revoked(akid string, s *session) bool {
 
 // add enters e into the index. v.mu is held, or v is not shared yet.
 func (v *revocations) add(e *message.Revocation) {
-	at := cut{within: e.Within}
+	var at cut
 	switch {
 	case e.AccessKeyID != "":
-		v.ended[single{within: e.Within, akid: e.AccessKeyID}] = true
+		v.ended[single{akid: e.AccessKeyID}] = true
 		return
 	case e.PrincipalID != "":
 		at.kind, at.name = byPrincipal, e.PrincipalID
@@ -114,7 +110,7 @@ func (v *revocations) add(e *message.Revocation) {
 	case e.Account != "":
 		at.kind, at.name = byAccount, e.Account
 	default:
-		v.ended[single{within: e.Within, session: e.SessionID}] = true
+		v.ended[single{session: e.SessionID}] = true
 		return
 	}
 	if v.until[at].Before(e.IssuedBefore) {
@@ -151,7 +147,7 @@ func (a *authority) revoke(p *message.Params, r *result) error {
 		return failure(link.StatusBadRequest)
 	}
 	e := asked[0]
-	for _, name := range []string{e.AccessKeyID, e.PrincipalID, e.CredentialID, e.Account, e.Within} {
+	for _, name := range []string{e.AccessKeyID, e.PrincipalID, e.CredentialID, e.Account, e.By} {
 		if len(name) > maxName {
 			return failure(link.StatusBadRequest)
 		}
@@ -230,8 +226,8 @@ func (v *revocations) replace(next []message.Revocation, epoch uint64, rebuild b
 // that did not say.
 func owner(e *message.Revocation) string {
 	switch {
-	case e.Within != "":
-		return e.Within
+	case e.By != "":
+		return e.By
 	case e.Account != "":
 		return e.Account
 	}
@@ -315,7 +311,7 @@ func (v *revocations) load(a *authority, r *root) error {
 // covers says whether e makes an older entry superfluous.
 func covers(e, old *message.Revocation) bool {
 	return e.SessionID == old.SessionID && e.AccessKeyID == old.AccessKeyID && e.PrincipalID == old.PrincipalID &&
-		e.CredentialID == old.CredentialID && e.Account == old.Account && e.Within == old.Within &&
+		e.CredentialID == old.CredentialID && e.Account == old.Account &&
 		!e.IssuedBefore.Before(old.IssuedBefore)
 }
 

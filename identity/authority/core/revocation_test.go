@@ -17,7 +17,7 @@ func entries(list []message.Revocation, n int, account string) []message.Revocat
 	for range n {
 		at := len(list)
 		list = append(list, message.Revocation{
-			PrincipalID: fmt.Sprint("AROA", at), Within: account, Epoch: uint64(at + 1), IssuedBefore: start.Add(time.Duration(at) * time.Second),
+			PrincipalID: fmt.Sprint("AROA", at), By: account, Epoch: uint64(at + 1), IssuedBefore: start.Add(time.Duration(at) * time.Second),
 		})
 	}
 	return list
@@ -88,7 +88,7 @@ func TestAFullLogCutsTheAccountWithTheMost(t *testing.T) {
 	}
 	ordered(t, got)
 	last, whole := got[len(got)-1], got[len(got)-2]
-	if whole.Account != "000000000001" || last.Within != quiet || last.Epoch != uint64(n)+1 {
+	if whole.Account != "000000000001" || last.By != quiet || last.Epoch != uint64(n)+1 {
 		t.Errorf("%+v, then %+v", whole, last)
 	}
 }

@@ -71,7 +71,7 @@ type wireRevocation struct {
 	IssuedBefore int64  `cbor:"5,keyasint,omitempty"`
 	Epoch        uint64 `cbor:"6,keyasint,omitempty"`
 	AccessKeyID  string `cbor:"7,keyasint,omitempty"`
-	Within       string `cbor:"8,keyasint,omitempty"`
+	By           string `cbor:"8,keyasint,omitempty"`
 }
 
 // A Revocation ends sessions before they expire (sts-and-fas section 4).
@@ -84,9 +84,7 @@ type Revocation struct {
 	CredentialID string // sessions that were made with this access key, in whatever account
 	Account      string // sessions of this account's principals, and those that its access keys made elsewhere
 
-	// Within, if set, is the account of the session or principal that is named:
-	// no session of another is touched.
-	Within       string
+	By           string    // the account that it counts against (see core); it ends what it names either way
 	IssuedBefore time.Time // zero: the authority's present
 	Epoch        uint64    // given by the authority
 }
@@ -179,7 +177,7 @@ func instant(ms int64) time.Time {
 func (r *Revocation) wire() wireRevocation {
 	w := wireRevocation{
 		PrincipalID: r.PrincipalID, CredentialID: r.CredentialID, Account: r.Account,
-		IssuedBefore: ms(r.IssuedBefore), Epoch: r.Epoch, AccessKeyID: r.AccessKeyID, Within: r.Within,
+		IssuedBefore: ms(r.IssuedBefore), Epoch: r.Epoch, AccessKeyID: r.AccessKeyID, By: r.By,
 	}
 	if r.SessionID != [16]byte{} {
 		w.SessionID = r.SessionID[:]
@@ -198,7 +196,7 @@ func (w *wireRevocation) plain() (r Revocation, err error) {
 		return r, fmt.Errorf("%w: revocation", errMessage)
 	}
 	r.AccessKeyID, r.PrincipalID, r.CredentialID, r.Account = w.AccessKeyID, w.PrincipalID, w.CredentialID, w.Account
-	r.Within = w.Within
+	r.By = w.By
 	r.IssuedBefore, r.Epoch = instant(w.IssuedBefore), w.Epoch
 	return r, nil
 }
@@ -211,9 +209,6 @@ func (r *Revocation) Single() bool { return r.SessionID != [16]byte{} || r.Acces
 // access key id is akid and which an access key of the account origin has made.
 // A session of the very millisecond of the revocation counts as issued before it.
 func (r *Revocation) Ends(akid, origin string, c *Claims) bool {
-	if r.Within != "" && r.Within != c.Account {
-		return false
-	}
 	if r.Single() {
 		return r.SessionID != [16]byte{} && r.SessionID == c.SessionID || r.AccessKeyID != "" && r.AccessKeyID == akid
 	}

@@ -60,6 +60,7 @@ func TestEveryFieldArrives(t *testing.T) {
 	}
 	list := []message.Revocation{
 		{SessionID: [16]byte{9}, IssuedBefore: now, Epoch: 1}, {PrincipalID: "p", Epoch: 2}, {CredentialID: "c"}, {Account: "a"},
+		{AccessKeyID: "k", By: "w"},
 	}
 	b, err = message.EncodeRevocations(list)
 	if err != nil {
