@@ -221,6 +221,8 @@ func resourceType(a string) string {
 		return "AWS::IAM::Group"
 	case "iam:policy":
 		return "AWS::IAM::ManagedPolicy"
+	case "iam:instance-profile":
+		return "AWS::IAM::InstanceProfile"
 	case "leadglass:account":
 		return "Leadglass::Account"
 	case "leadglass:audit-log":
