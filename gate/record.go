@@ -281,6 +281,8 @@ func resourceType(a string) string {
 		return "AWS::Organizations::Policy"
 	case "organizations:resourcepolicy":
 		return "AWS::Organizations::ResourcePolicy"
+	case "iam:instance-profile":
+		return "AWS::IAM::InstanceProfile"
 	case "leadglass:account":
 		return "Leadglass::Account"
 	case "leadglass:audit-log":

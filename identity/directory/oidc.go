@@ -251,7 +251,7 @@ func (d *Directory) DeleteOIDCProvider(ctx context.Context, account, providerARN
 		return err
 	}
 	// Here its sessions are dead already: Authenticate asks for the provider. This reaches those who cache.
-	return d.revoke(ctx, authority.Revocation{CredentialID: gone})
+	return d.revoke(ctx, authority.Revocation{CredentialID: gone, By: account})
 }
 
 // UpdateOIDCThumbprints replaces the list of thumbprints.
