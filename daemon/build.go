@@ -136,7 +136,7 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 	if d.directory, err = directory.Open(ctx, d.store, directory.Config{Clock: clock.System, Authority: d.authority.Client()}); err != nil {
 		return err
 	}
-	if d.orgs, err = organization.Open(ctx, d.store, organization.Config{Clock: clock.System, Directory: d.directory, Quotas: d.cfg.Organizations}); err != nil {
+	if d.orgs, err = organization.Open(ctx, d.store, organization.Config{Clock: clock.System, Directory: d.directory, Quotas: d.cfg.Organizations, Check: d.checking}); err != nil {
 		return err
 	}
 	if d.sessions, err = sessions.New(d.directory, d.authority.Client(), clock.System); err != nil {

@@ -351,6 +351,12 @@ func TestTerraformsOrganization(t *testing.T) {
 	refusedAs[*orgtypes.PolicyTypeAlreadyEnabledException](t, "twice", err)
 	_, err = c.EnablePolicyType(ctx, &organizations.EnablePolicyTypeInput{RootId: root, PolicyType: orgtypes.PolicyTypeTagPolicy})
 	refusedAs[*orgtypes.PolicyTypeNotAvailableForOrganizationException](t, "a type that is not enforced", err)
+	if d, err := c.DescribeOrganization(ctx, &organizations.DescribeOrganizationInput{}); err != nil || *d.Organization.Id != *made.Organization.Id {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if l, err := c.ListAccounts(ctx, &organizations.ListAccountsInput{}); err != nil || len(l.Accounts) != 1 || *l.Accounts[0].Id != management {
+		t.Errorf("%+v, %v", l, err)
+	}
 	services, err := c.ListAWSServiceAccessForOrganization(ctx, &organizations.ListAWSServiceAccessForOrganizationInput{})
 	if err != nil || len(services.EnabledServicePrincipals) != 1 {
 		t.Errorf("services %+v, %v", services, err)

@@ -67,6 +67,7 @@ func TestAHalfDoneCreationIsSettledAtTheNextStart(t *testing.T) {
 	if c := w.Creations(org); len(c) != 1 || c[0].State != organization.InProgress {
 		t.Fatalf("%+v", c)
 	}
+	w.sound() // as a crash leaves it
 	crash.left = 1000
 	w.restart()
 	if c := w.Creations(org); c[0].State != organization.Failed || c[0].Reason != "INTERNAL_FAILURE" {
