@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -285,6 +286,45 @@ func TestAResourceControlPolicyClosesKeysAndRolesToStrangers(t *testing.T) {
 	if err := assume(); err != nil {
 		t.Errorf("a member: %v", err)
 	}
+	// An SCP can tell resources of the organization from others.
+	outside := o.policy(t, orgtypes.PolicyTypeServiceControlPolicy, "not within", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:Encrypt","Resource":"*","Condition":{
+		"StringEquals":{"aws:ResourceOrgID":"`+o.id+`","aws:ResourceAccount":"`+account+`"},"ForAnyValue:StringLike":{"aws:ResourceOrgPaths":"`+o.id+`/*"}}}]}`)
+	o.attach(t, outside, strange)
+	deniedBy(t, "a resource of the organization", use(), outside)
+	o.detach(t, outside, strange)
+	if err := use(); err != nil {
+		t.Error(err)
+	}
+
+	// What a key says or whether it is there is not told inside of an organization either.
+	private, err := kms.NewFromConfig(cfg).CreateKey(ctx, &kms.CreateKeyInput{Tags: []kmstypes.Tag{{TagKey: aws.String("ward"), TagValue: aws.String("3")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := *private.KeyMetadata.Arn
+	missing := there[:len(there)-12] + "000000000000"
+	alike := func(when string) {
+		t.Helper()
+		say := func(key string) string {
+			_, err := kms.NewFromConfig(other).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &key})
+			refusedWith(t, when, err, "AccessDeniedException")
+			return strings.ReplaceAll(err.Error()[strings.Index(err.Error(), "api error"):], key, "KEY")
+		}
+		if a, b := say(there), say(missing); a != b {
+			t.Errorf("%s:\n%s\n%s", when, a, b)
+		}
+	}
+	alike("nobody allows")
+	if _, err := iam.NewFromConfig(other).PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: aws.String("administrator"), PolicyName: aws.String("probe"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:DescribeKey","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/ward":"3"}}}]}`)}); err != nil {
+		t.Fatal(err)
+	}
+	alike("a policy of the caller's that probes for tags")
+	probe := o.policy(t, orgtypes.PolicyTypeServiceControlPolicy, "no describing", guardrail("kms:DescribeKey"))
+	o.attach(t, probe, strange)
+	alike("an SCP denies")
+	o.detach(t, probe, strange)
+
 	_, err = o.DetachPolicy(ctx, &organizations.DetachPolicyInput{PolicyId: aws.String("p-RCPFullAWSAccess"), TargetId: &o.root})
 	refusedAs[*orgtypes.InvalidInputException](t, "detaching RCPFullAWSAccess", err)
 
