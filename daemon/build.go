@@ -138,7 +138,7 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 	if err = d.openSessions(ctx); err != nil {
 		return err
 	}
-	if d.orgs, err = organization.Open(ctx, d.store, organization.Config{Clock: clock.System, Directory: d.directory, Quotas: d.cfg.Organizations}); err != nil {
+	if d.orgs, err = organization.Open(ctx, d.store, organization.Config{Clock: clock.System, Directory: d.directory, Quotas: d.cfg.Organizations, Check: d.checking}); err != nil {
 		return err
 	}
 	d.sessions.WithOrganizations(d.orgs)

@@ -16,7 +16,7 @@ import (
 // limit takes the caller as its organization has it now. A closed account's
 // callers are nobody, whatever credential they hold.
 func (x *exchange) limit(c *sessions.Caller) error {
-	x.principal = c.Principal
+	x.principal, x.policies = c.Principal, authz.Policies{}
 	if c.Policies != nil {
 		x.policies = *c.Policies
 	}

@@ -69,9 +69,10 @@ func codeOf(err error) string {
 
 // targets are the X-Amz-Target prefixes of the JSON services.
 var targets = map[string]string{
-	"kms":        "TrentService",
-	"cloudtrail": "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101",
-	"leadglass":  "Leadglass_20261101",
+	"kms":           "TrentService",
+	"cloudtrail":    "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101",
+	"leadglass":     "Leadglass_20261101",
+	"organizations": "AWSOrganizationsV20161128",
 }
 
 // json calls an operation of a JSON service. in and out are anything that

@@ -160,6 +160,7 @@ func (t *tour) run(ctx context.Context) error {
 		t.revoke,
 		t.tamper,
 		t.prove,
+		t.guardrail,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err

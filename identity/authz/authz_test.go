@@ -313,9 +313,10 @@ func TestDenialsAreToldInAWSsWords(t *testing.T) {
 			start + " with an explicit deny in a resource-based policy"},
 		{"a stranger learns only that", &authz.Policies{}, authz.Ask{Owner: "222222222222", Policy: bucket}, [2]string{}, start},
 		{"of another organisation, too", &authz.Policies{}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-b"}, start},
-		{"of the same organisation learns what its own side says", &authz.Policies{SCPs: [][]*policy.Document{{scp}}}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-a"},
+		{"of the same organisation learns what stands above both", &authz.Policies{SCPs: [][]*policy.Document{{scp}}}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-a"},
 			start + " with an explicit deny in a service control policy: arn:aws:organizations::999999999999:policy/o-a/service_control_policy/p-1"},
 		{"of the same organisation, but not what the resource says", &authz.Policies{}, authz.Ask{Owner: "222222222222", Policy: bucket}, [2]string{"o-a", "o-a"}, start},
+		{"nor what its own policies say, which may turn on the resource's tags", &authz.Policies{Identity: []*policy.Document{inline}}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-a"}, start},
 		{"nor that it says nothing", &authz.Policies{}, authz.Ask{Owner: "222222222222"}, [2]string{"o-a", "o-a"}, start},
 	} {
 		c.ask.Action, c.ask.Resource = "s3:GetObject", object

@@ -381,13 +381,14 @@ func (e *evaluation) forbiddenToTemporaryUser() bool {
 }
 
 // near says whether caller and resource share an account or an organisation, so that the
-// denial may name the policy. What another account's own policy says of the resource is not told
-// within an organisation either: it would tell a resource that exists from one that does not (I-7).
+// denial may name the policy. Across the accounts of an organisation only what stands above both
+// is told: the resource's own policy would tell one that exists from one that does not, and so would
+// the caller's, which the caller can write so that it turns on the resource's tags (I-7).
 func (e *evaluation) near(by By) bool {
 	if e.p.Account != "" && e.p.Account == e.a.Owner {
 		return true
 	}
-	if by == ByResource || by == ByGrant || by == ByNone {
+	if by != BySCP && by != ByRCP {
 		return false
 	}
 	mine, ok := e.key("aws:PrincipalOrgID")

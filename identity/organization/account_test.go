@@ -3,9 +3,11 @@ package organization_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/identity/directory"
 	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/state/kv"
@@ -67,6 +69,7 @@ func TestAHalfDoneCreationIsSettledAtTheNextStart(t *testing.T) {
 	if c := w.Creations(org); len(c) != 1 || c[0].State != organization.InProgress {
 		t.Fatalf("%+v", c)
 	}
+	w.sound() // as a crash leaves it
 	crash.left = 1000
 	w.restart()
 	if c := w.Creations(org); c[0].State != organization.Failed || c[0].Reason != "INTERNAL_FAILURE" {
@@ -335,4 +338,43 @@ func TestADamagedPolicyAllowsNothing(t *testing.T) {
 	if l := w.Levels(account); len(l.SCPs) != 2 || len(l.SCPs[0]) != 0 {
 		t.Errorf("levels %s", shape(l))
 	}
+}
+
+// FuzzResourcePolicy: whatever is accepted delegates nothing but what may be
+// delegated, and nothing makes it panic.
+func FuzzResourcePolicy(f *testing.F) {
+	f.Add(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"organizations:List*","Resource":"*"}]}`)
+	f.Add(`{"Version":"2012-10-17","Statement":{"Effect":"Deny","NotPrincipal":{"AWS":"123456789012"},"NotAction":"organizations:*","Resource":"*"}}`)
+	f.Add(`{"Statement":[{"Effect":"Allow","Principal":{"Service":"x.amazonaws.com"},"Action":["Organizations:createpolicy"],"Resource":"arn:aws:kms:::"}]}`)
+	store := memory.Open()
+	now := clock.NewFake(start)
+	d, err := directory.Open(context.Background(), store, directory.Config{Clock: now, Authority: outsider{}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	o, err := organization.Open(context.Background(), store, organization.Config{Clock: now, Directory: d})
+	if err != nil {
+		f.Fatal(err)
+	}
+	a, err := d.CreateAccount(context.Background(), "a", false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	org, err := o.CreateOrganization(context.Background(), a.ID)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := o.PutResourcePolicy(t.Context(), org.ID, strings.ReplaceAll(text, "123456789012", a.ID), nil); err != nil {
+			return
+		}
+		statements := o.Delegation(org.ID).Statements()
+		for i := range statements {
+			for _, action := range statements[i].Actions {
+				if l := strings.ToLower(action); !strings.HasPrefix(l, "organizations:") || strings.ContainsAny(strings.TrimRight(l, "*"), "*?") {
+					t.Errorf("delegated %q", action)
+				}
+			}
+		}
+	})
 }

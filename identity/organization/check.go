@@ -52,6 +52,12 @@ func (o *Organizations) Check(ctx context.Context) (problems []string, err error
 			}
 		}
 	}
+	opening := make(map[string]bool) // accounts that a crash may have left half made; the next start settles them
+	for _, all := range st.creations {
+		for _, c := range all {
+			opening[c.rec.Account] = c.rec.State == InProgress
+		}
+	}
 	for account, m := range st.members {
 		h, ok := st.orgs[m.rec.Org]
 		if !ok {
@@ -59,7 +65,7 @@ func (o *Organizations) Check(ctx context.Context) (problems []string, err error
 			continue
 		}
 		a, exists := o.directory.Account(account)
-		if !exists || a.Operator {
+		if !exists && !opening[account] || a.Operator {
 			problem("organization %s: member %s is no customer's account", m.rec.Org, account)
 		}
 		if _, ok := st.units[m.rec.Org][m.rec.Parent]; !ok && m.rec.Parent != h.rec.Root {

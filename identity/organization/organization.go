@@ -50,6 +50,7 @@ type Config struct {
 	Clock     clock.Clock
 	Directory *directory.Directory
 	Quotas    Quotas // zero fields: the defaults
+	Check     bool   // for fsck: load and settle nothing
 }
 
 // Quotas limit what one organization may hold. Zero means the default in
@@ -110,6 +111,9 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Organizations, erro
 	o.write.Unlock()
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Check {
+		return o, nil
 	}
 	return o, o.resume(ctx)
 }

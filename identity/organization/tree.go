@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/leadglass/leadglass/state/kv"
 )
 
 // An Organization is what DescribeOrganization tells.
@@ -97,32 +99,47 @@ func (o *Organizations) CreateOrganization(ctx context.Context, account string) 
 // Accounts that were closed longer than ClosedLife ago do not count; they stay
 // closed.
 func (o *Organizations) DeleteOrganization(ctx context.Context, org string) error {
-	return o.change(ctx, func(t *tx) error {
-		h, ok := o.st.orgs[org]
-		if !ok {
-			return errNotInUse
-		}
-		var gone []string
-		for account, m := range o.st.members {
-			if m.rec.Org != org {
-				continue
+	for {
+		left := 0
+		err := o.change(ctx, func(t *tx) error {
+			h, ok := o.st.orgs[org]
+			if !ok {
+				return errNotInUse
 			}
-			if c, closed := o.st.closed[account]; account != h.rec.Management && (!closed || o.clock.Now().Before(instant(c.rec.Since).Add(ClosedLife))) {
-				return refuse(OrganizationNotEmpty, "The organization isn't empty. To delete an organization, you must first remove all accounts except the management account.")
+			var gone []string // long closed
+			for account, m := range o.st.members {
+				if m.rec.Org != org || account == h.rec.Management {
+					continue
+				}
+				if c, closed := o.st.closed[account]; !closed || o.clock.Now().Before(instant(c.rec.Since).Add(ClosedLife)) {
+					return refuse(OrganizationNotEmpty, "The organization isn't empty. To delete an organization, you must first remove all accounts except the management account.")
+				}
+				gone = append(gone, account)
 			}
-			gone = append(gone, account)
+			slices.Sort(gone)
+			batch := gone[:min(len(gone), membersPerCommit)]
+			for _, account := range batch {
+				t.delete(key(sectionMember, account), o.st.members[account].mod)
+			}
+			if left = len(gone) - len(batch); left > 0 {
+				t.org(org, h, nil)
+				return nil
+			}
+			t.delete(key(sectionMember, h.rec.Management), o.st.members[h.rec.Management].mod)
+			t.delete(key(sectionOrganization, org), h.mod)
+			for _, section := range []string{sectionUnit, sectionPolicy, sectionHandshake, sectionCreation} {
+				t.drop(key(section, org))
+			}
+			return nil
+		})
+		if err != nil || left == 0 {
+			return err
 		}
-		slices.Sort(gone)
-		for _, account := range gone {
-			t.delete(key(sectionMember, account), o.st.members[account].mod)
-		}
-		t.delete(key(sectionOrganization, org), h.mod)
-		for _, section := range []string{sectionUnit, sectionPolicy, sectionHandshake, sectionCreation} {
-			t.drop(key(section, org))
-		}
-		return nil
-	})
+	}
 }
+
+// membersPerCommit keeps a dissolution within what one commit can hold.
+const membersPerCommit = kv.MaxOps / 4
 
 // Roots are the roots of an organization: one.
 func (o *Organizations) Roots(org string) []Root {
