@@ -66,7 +66,7 @@ func askCases(p *plane) map[string]struct {
 		in   any
 		want []asked
 	}
-	return map[string]c{
+	all := map[string]c{
 		"CreateUser": {&api.CreateUserInput{Path: "/new/", UserName: "Eve", PermissionsBoundary: edge, Tags: passed},
 			[]asked{{"CreateUser", "user/new/Eve", with(passes, bounded)}, {"TagUser", "user/new/Eve", passes}}},
 		"GetUser":   {&api.GetUserInput{UserName: "ada"}, []asked{{"GetUser", ada, has}}},
@@ -128,12 +128,14 @@ func askCases(p *plane) map[string]struct {
 		"ListRoleTags":   {&api.ListRoleTagsInput{RoleName: "worker"}, []asked{{"ListRoleTags", worker, has}}},
 		"ListPolicyTags": {&api.ListPolicyTagsInput{PolicyArn: policy}, []asked{{"ListPolicyTags", read, policyHas}}},
 	}
+	maps.Copy(all, federationAskCases(p))
+	return all
 }
 
 func TestEveryOperationAsksAboutItsEntity(t *testing.T) {
 	p := newPlane(t)
 	cases := askCases(p)
-	for _, name := range tierOne {
+	for _, name := range served() {
 		c, ok := cases[name]
 		if !ok {
 			t.Errorf("%s has no case", name)
