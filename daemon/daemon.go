@@ -71,7 +71,8 @@ func (c *Config) valid() error {
 	if c.Region == "" || len(c.Region) > 64 || strings.Trim(c.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		errs = append(errs, fmt.Errorf("region %q: use lower-case letters, digits and dashes, as in us-east-1", c.Region))
 	}
-	errs = append(errs, validPublicURL(c.PublicURL))
+	_, certErr := readCertificates(c.IssuerCA)
+	errs = append(errs, validPublicURL(c.PublicURL), certErr)
 	return errors.Join(errs...)
 }
 
