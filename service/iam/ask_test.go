@@ -134,6 +134,7 @@ func askCases(p *plane) map[string]struct {
 		"GetContextKeysForPrincipalPolicy": {&api.GetContextKeysForPrincipalPolicyInput{PolicySourceArn: p.arnOf("role/app/Worker")}, []asked{{"GetContextKeysForPrincipalPolicy", worker, has}}},
 	}
 	maps.Copy(all, entityAskCases(p, edge, policy))
+	maps.Copy(all, federationAskCases(p))
 	return all
 }
 

@@ -36,7 +36,7 @@ var tierThree = strings.Fields(`
 	GetServiceLastAccessedDetailsWithEntities ListPoliciesGrantingServiceAccess`)
 
 // served are all operations that the table must have.
-func served() []string { return slices.Concat(tierOne, tierTwoEntities, tierThree) }
+func served() []string { return slices.Concat(tierOne, tierTwoEntities, tierThree, federationOperations) }
 
 func TestTheTableIsWhatWasSaidAndNothingElse(t *testing.T) {
 	p := newPlane(t)
