@@ -44,8 +44,9 @@ type exchange struct {
 
 	*scratch
 
-	fault   *wire.Fault // nil: success
-	receipt string
+	fault      *wire.Fault // nil: success
+	unrecorded int         // refusals before this one that were only counted
+	receipt    string
 }
 
 // A scratch is the memory that one request after the other uses. Nothing of it

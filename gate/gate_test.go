@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -45,6 +46,7 @@ type fixture struct {
 	t      *testing.T
 	server *httptest.Server
 	gate   *gate.Gate
+	clock  *clock.Fake
 
 	mu      sync.Mutex
 	events  []log.Event
@@ -152,8 +154,9 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.clock = clock.NewFake(now)
 	f.gate, err = gate.New(gate.Config{
-		Router: router, Operations: ops, Authenticator: f, Recorder: f, Clock: clock.NewFake(now), Region: "us-east-1", Operator: operator,
+		Router: router, Operations: ops, Authenticator: f, Recorder: f, Clock: f.clock, Region: "us-east-1", Operator: operator,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -204,6 +207,38 @@ const encrypt = `{"KeyId":"1","Plaintext":"aGVsbG8="}`
 
 func (f *fixture) encrypt(body string) answer {
 	return f.send("AKIACUSTOMER", "kms", target("TrentService.Encrypt"), body)
+}
+
+func TestStrangersCannotFillTheDisk(t *testing.T) {
+	f := newFixture(t)
+	refused := func() answer { return f.send("AKIANOBODY", "kms", target("TrentService.ListKeys"), "{}") }
+	for i := range 500 {
+		if a := refused(); strings.Contains(a.body, "Throttling") {
+			t.Fatalf("refusal %d is throttled", i+1)
+		}
+	}
+	for range 7 {
+		if a := refused(); a.status != 400 || !strings.Contains(a.body, "ThrottlingException") {
+			t.Fatalf("after the burst: %d %s", a.status, a.body)
+		}
+	}
+	if n := len(f.events); n != 500 {
+		t.Errorf("%d records of 507 refusals, not 500", n)
+	}
+	if a := f.encrypt(`{"KeyId":"k","Plaintext":"AAAA"}`); a.status != 200 {
+		t.Errorf("who is known is served all the same: %d %s", a.status, a.body)
+	}
+	f.clock.Advance(time.Second)
+	if a := refused(); strings.Contains(a.body, "Throttling") {
+		t.Errorf("a second later: %s", a.body)
+	}
+	if got := fmt.Sprint(f.last()["additionalEventData"]); !strings.Contains(got, "RefusalsNotRecorded:7") {
+		t.Errorf("the next record says %s of the seven that were not recorded", got)
+	}
+	refused()
+	if got, ok := f.last()["additionalEventData"]; ok && got != nil {
+		t.Errorf("the record after it says %v once more", got)
+	}
 }
 
 func (f *fixture) last() map[string]any {

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -30,8 +31,7 @@ func (x *exchange) record() error {
 	}
 	own := x.event(r, 0)
 	// The client may be gone; what was done is recorded all the same.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), AuditDeadline)
-	defer cancel()
+	ctx := context.WithoutCancel(x.ctx)
 	var receipt log.Receipt
 	if len(owners) == 0 {
 		var err error
@@ -127,6 +127,9 @@ func (x *exchange) build() *record.Record {
 	if x.fault != nil {
 		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
 	}
+	if x.unrecorded > 0 {
+		r.AdditionalEventData = fmt.Appendf(nil, `{"RefusalsNotRecorded":%d}`, x.unrecorded)
+	}
 	r.Resources = x.resources()
 	if x.decided != nil && x.decided.Owner == call.Account {
 		// Which statements decided, and why, so that a refusal can be explained later. Those of another account's
@@ -221,6 +224,8 @@ func resourceType(a string) string {
 		return "AWS::IAM::Group"
 	case "iam:policy":
 		return "AWS::IAM::ManagedPolicy"
+	case "iam:instance-profile":
+		return "AWS::IAM::InstanceProfile"
 	case "leadglass:account":
 		return "Leadglass::Account"
 	case "leadglass:audit-log":

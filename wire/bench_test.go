@@ -7,8 +7,8 @@ import (
 	"github.com/leadglass/leadglass/api/cloudtrail"
 	"github.com/leadglass/leadglass/api/iam"
 	"github.com/leadglass/leadglass/api/kms"
-	"github.com/leadglass/leadglass/api/organizations"
 	"github.com/leadglass/leadglass/api/leadglass"
+	"github.com/leadglass/leadglass/api/organizations"
 	"github.com/leadglass/leadglass/api/sts"
 	"github.com/leadglass/leadglass/wire"
 )

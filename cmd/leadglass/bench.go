@@ -150,6 +150,15 @@ func (b *bench) cpu() (plane, client time.Duration) {
 	return plane, client
 }
 
+// loadEach gives every caller a goroutine of its own.
+func loadEach(ctx context.Context, callers []*caller, start, end time.Time) {
+	var wg sync.WaitGroup
+	for _, c := range callers {
+		wg.Go(func() { c.run(ctx, start, end) })
+	}
+	wg.Wait()
+}
+
 // work is one operation: request makes the body of one call.
 type work struct {
 	name    string
@@ -196,52 +205,22 @@ func (b *bench) run(ctx context.Context, only []string) ([]measured, error) {
 
 // measure keeps every connection busy with one operation.
 func (b *bench) measure(ctx context.Context, w work) (measured, error) {
-	type share struct {
-		times  []time.Duration
-		errors int
-		calls  int // those of the warm-up too
-		first  error
+	callers := make([]*caller, b.connections)
+	for i := range callers {
+		c, err := newCaller(b.profile, w)
+		if err != nil {
+			return measured{}, err
+		}
+		defer c.close()
+		callers[i] = c
 	}
-	shares := make([]share, b.connections)
 	start := time.Now().Add(b.warmUp)
 	end := start.Add(b.duration)
-	var wg sync.WaitGroup
-	for i := range shares {
-		wg.Go(func() {
-			s := &shares[i]
-			caller, err := newCaller(b.profile, w)
-			if err != nil {
-				s.first = err
-				return
-			}
-			defer caller.close()
-			for ctx.Err() == nil {
-				began := time.Now()
-				if began.After(end) {
-					return
-				}
-				err := caller.call(began)
-				s.calls++
-				if began.Before(start) {
-					if err != nil && s.first == nil {
-						s.first = err
-					}
-					continue
-				}
-				if err != nil {
-					if s.first == nil {
-						s.first = err
-					}
-					s.errors++
-					continue
-				}
-				s.times = append(s.times, time.Since(began))
-			}
-		})
-	}
 	// The warm-up costs as much as what is measured, so both count here.
 	plane, client := b.cpu()
-	wg.Wait()
+	if err := load(ctx, callers, start, end); err != nil {
+		return measured{}, err
+	}
 	if err := ctx.Err(); err != nil {
 		return measured{}, err
 	}
@@ -249,12 +228,12 @@ func (b *bench) measure(ctx context.Context, w work) (measured, error) {
 	r := measured{Operation: w.name, Connections: b.connections}
 	var times []time.Duration
 	all := 0
-	for i := range shares {
-		times = append(times, shares[i].times...)
-		r.Errors += shares[i].errors
-		all += shares[i].calls
-		if shares[i].first != nil {
-			return r, shares[i].first
+	for _, c := range callers {
+		times = append(times, c.times...)
+		r.Errors += c.errors
+		all += c.calls
+		if c.first != nil {
+			return r, c.first
 		}
 	}
 	if all > 0 {

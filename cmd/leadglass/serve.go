@@ -58,6 +58,7 @@ Plain HTTP is served on loopback only; any other address needs --tls-cert and
 --tls-key.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			calmMonitor()
 			if err := readConfig(cmd, configFile); err != nil {
 				return usageError{err}
 			}

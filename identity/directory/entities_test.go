@@ -213,6 +213,23 @@ func TestTheDeletionOfAServiceLinkedRoleCanBeAskedFor(t *testing.T) {
 	w.refused(w.GetServiceLinkedRoleDeletion(w.account, task), directory.NoSuchEntity, "")
 }
 
+func FuzzTheTaskOfADeletion(f *testing.F) {
+	f.Add("task/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS/00000000-0000-4000-8000-000000000000")
+	f.Add("task/aws-service-role///")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, task string) {
+		role, ok := directory.DeletionTaskRole("111122223333", task)
+		if !ok {
+			return
+		}
+		// What is asked about is a role of this account and of a service, whatever the task says.
+		rest, is := strings.CutPrefix(role, "arn:aws:iam::111122223333:role/aws-service-role/")
+		if !is || strings.Count(rest, "/") != 1 || strings.ContainsAny(rest, "*?:$") {
+			t.Errorf("%q is a role of %q", role, task)
+		}
+	})
+}
+
 func TestAnAccountAliasIsUniqueAndTellsNothingElse(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -289,6 +306,28 @@ func TestWhoHasAPolicyIsListedByKindPathAndUse(t *testing.T) {
 			}
 		}
 	}
+	t.Run("of many, in the same order", func(t *testing.T) {
+		for i := range 40 {
+			w.user(fmt.Sprintf("c%02d", i))
+			if i%2 == 0 {
+				w.must(w.AttachPolicy(ctx, w.account, directory.UserKind, fmt.Sprintf("c%02d", i), p.ARN))
+			}
+		}
+		var got []string
+		for list := (directory.List{MaxItems: 7}); ; {
+			page, err := w.EntitiesForPolicy(w.account, p.ARN, directory.EntityFilter{Kind: directory.UserKind}, list)
+			w.must(err)
+			for _, e := range page.Items {
+				got = append(got, e.Name)
+			}
+			if list.Marker = page.Marker; list.Marker == "" {
+				break
+			}
+		}
+		if len(got) != 22 || got[0] != "Ada" || got[2] != "c00" || got[21] != "c38" {
+			t.Errorf("%v", got)
+		}
+	})
 	_, err = w.EntitiesForPolicy(w.account, p.ARN+"x", directory.EntityFilter{}, directory.List{})
 	w.refused(err, directory.NoSuchEntity, "Policy "+p.ARN+"x was not found.")
 }

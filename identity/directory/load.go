@@ -15,10 +15,10 @@ import (
 
 // A loaded entry is one of the store's, decoded if it is an entity.
 type loaded struct {
-	entry   kv.Entry
-	account string
-	id      string        // of the entity
-	entity  *entityRecord // nil: not an entity
+	entry            kv.Entry
+	account, section string
+	id               string        // of the entity
+	entity           *entityRecord // nil: not an entity
 }
 
 // pagesAhead is how many pages a stage may be ahead of the next.
@@ -41,11 +41,14 @@ func (d *Directory) load(ctx context.Context) error {
 		defer close(decoded)
 		same := make(interned)
 		for page := range pages {
-			out := make([]loaded, len(page))
-			for i, e := range page {
-				var err error
-				if out[i], err = same.decode(e); err != nil {
+			out := make([]loaded, 0, len(page))
+			for _, e := range page {
+				l, err := same.decode(e)
+				if err != nil {
 					return err
+				}
+				if l.section != sectionName { // follows from the records
+					out = append(out, l)
 				}
 			}
 			if err := send(ctx, decoded, out); err != nil {
@@ -125,11 +128,10 @@ func (in interned) decode(e kv.Entry) (loaded, error) {
 		return l, corrupt(e.Key, err)
 	}
 	l.account = in.one(account)
-	section, rest, err := kv.ReadText(rest)
-	if err != nil {
+	if l.section, rest, err = kv.ReadText(rest); err != nil {
 		return l, corrupt(e.Key, err)
 	}
-	if section != sectionEntity {
+	if l.section != sectionEntity {
 		return l, nil
 	}
 	if l.id, _, err = kv.ReadText(rest); err != nil {

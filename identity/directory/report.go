@@ -1,7 +1,6 @@
 package directory
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -39,32 +38,87 @@ func (d *Directory) EntitiesForPolicy(account, policyARN string, f EntityFilter,
 	if d.managed[policyARN] == nil && r.byARN[policyARN] == nil {
 		return Page[PolicyEntity]{}, noSuchPolicy(policyARN)
 	}
-	var all []*entity
-	take := func(from map[*entity]struct{}) {
-		for e := range from {
-			if (f.Kind == 0 || f.Kind == e.rec.Kind) && strings.HasPrefix(e.rec.Path, prefix) {
-				all = append(all, e)
+	attached, bounded := r.users[policyARN], r.bounded[policyARN]
+	if f.Usage == "PermissionsBoundary" {
+		attached = nil
+	}
+	if f.Usage == "PermissionsPolicy" {
+		bounded = nil
+	}
+	var parts []part[PolicyEntity]
+	for _, kind := range []Kind{GroupKind, UserKind, RoleKind} {
+		if f.Kind != 0 && f.Kind != kind {
+			continue
+		}
+		all := r.having(kind, attached, bounded)
+		parts = append(parts, part[PolicyEntity]{len(all), func(i int) string { return kind.rank() + all[i].name }, func(i int) (it PolicyEntity, ok bool) {
+			if !strings.HasPrefix(all[i].path, prefix) || !within(all[i].e, attached, bounded) {
+				return it, false
+			}
+			return PolicyEntity{kind, all[i].e.rec.Name, all[i].e.rec.ID}, true
+		}})
+	}
+	return pageOfParts(list, parts)
+}
+
+func within(e *entity, sets ...map[*entity]struct{}) bool {
+	for _, s := range sets {
+		if _, ok := s[e]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// having lists the entities of a kind that may be in one of the sets, in order,
+// each once: those of small sets are put in order, for large ones everything is
+// in order already. Caller holds r.mu.
+func (r *realm) having(kind Kind, sets ...map[*entity]struct{}) []listed {
+	n := 0
+	for _, s := range sets {
+		n += len(s)
+	}
+	if n > len(r.order[kind])/16 {
+		return r.order[kind]
+	}
+	var all []listed
+	for _, s := range sets {
+		for e := range s {
+			if e.rec.Kind == kind {
+				all = append(all, listed{e.folded, e.rec.Path, e})
 			}
 		}
 	}
-	if f.Usage != "PermissionsBoundary" {
-		take(r.users[policyARN])
-	}
-	if f.Usage != "PermissionsPolicy" {
-		take(r.bounded[policyARN])
-	}
-	slices.SortFunc(all, func(a, b *entity) int {
-		return cmp.Or(strings.Compare(a.rec.Kind.rank(), b.rec.Kind.rank()), strings.Compare(a.folded, b.folded))
-	})
-	all = slices.Compact(all) // who has it both ways is listed once
-	return pageOf(list, len(all), func(i int) string { return all[i].reportKey() }, func(i int) (PolicyEntity, bool) {
-		return PolicyEntity{all[i].rec.Kind, all[i].rec.Name, all[i].rec.ID}, true
-	})
+	slices.SortFunc(all, func(a, b listed) int { return strings.Compare(a.name, b.name) })
+	return slices.Compact(all)
 }
 
-// reportKey orders entities of several kinds.
-func (e *entity) reportKey() string { return e.rec.Kind.rank() + e.folded }
+// A part is one of several lists that are paged one behind the other, without
+// making one of them. Its keys are greater than those of the part before.
+type part[T any] struct {
+	n    int
+	key  func(i int) string
+	item func(i int) (T, bool)
+}
 
+func pageOfParts[T any](list List, parts []part[T]) (Page[T], error) {
+	n := 0
+	for _, p := range parts {
+		n += p.n
+	}
+	at := func(i int) (part[T], int) {
+		for _, p := range parts {
+			if i < p.n {
+				return p, i
+			}
+			i -= p.n
+		}
+		return part[T]{}, 0
+	}
+	return pageOf(list, n, func(i int) string { p, k := at(i); return p.key(k) }, func(i int) (T, bool) { p, k := at(i); return p.item(k) })
+}
+
+// rank orders the kinds in lists of several.
 func (k Kind) rank() string {
 	switch k {
 	case GroupKind:
@@ -122,22 +176,16 @@ func (d *Directory) AuthorizationDetails(account string, f DetailFilter, list Li
 func (d *Directory) detailPage(r *realm, f DetailFilter, list List) (Page[Detail], error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	// The lists one behind the other, without making one of them.
-	type part struct {
-		n    int
-		key  func(i int) string
-		item func(i int) Detail
-	}
-	var parts []part
+	var parts []part[Detail]
 	for _, kind := range []Kind{GroupKind, UserKind, RoleKind} {
 		if kind == GroupKind && f.Groups || kind == UserKind && f.Users || kind == RoleKind && f.Roles {
 			all := r.order[kind]
-			parts = append(parts, part{len(all), func(i int) string { return kind.rank() + all[i].name }, func(i int) Detail { return d.detail(all[i].e) }})
+			parts = append(parts, part[Detail]{len(all), func(i int) string { return kind.rank() + all[i].name }, func(i int) (Detail, bool) { return d.detail(all[i].e), true }})
 		}
 	}
 	if f.Local {
 		names := r.policyNames()
-		parts = append(parts, part{len(names), func(i int) string { return "5" + names[i] }, func(i int) Detail { return r.policyDetail(r.byName[names[i]]) }})
+		parts = append(parts, part[Detail]{len(names), func(i int) string { return "5" + names[i] }, func(i int) (Detail, bool) { return r.policyDetail(r.byName[names[i]]), true }})
 	}
 	if f.Managed {
 		var used []*operatorPolicy
@@ -146,24 +194,11 @@ func (d *Directory) detailPage(r *realm, f DetailFilter, list List) (Page[Detail
 				used = append(used, d.managed[a])
 			}
 		}
-		parts = append(parts, part{len(used), func(i int) string { return "6" + fold(used[i].name) }, func(i int) Detail {
-			return Detail{Kind: PolicyKind, Policy: used[i].in(r), Versions: []Version{used[i].version()}}
+		parts = append(parts, part[Detail]{len(used), func(i int) string { return "6" + fold(used[i].name) }, func(i int) (Detail, bool) {
+			return Detail{Kind: PolicyKind, Policy: used[i].in(r), Versions: []Version{used[i].version()}}, true
 		}})
 	}
-	at := func(i int) (part, int) {
-		for _, p := range parts {
-			if i < p.n {
-				return p, i
-			}
-			i -= p.n
-		}
-		return part{}, 0
-	}
-	n := 0
-	for _, p := range parts {
-		n += p.n
-	}
-	return pageOf(list, n, func(i int) string { p, k := at(i); return p.key(k) }, func(i int) (Detail, bool) { p, k := at(i); return p.item(k), true })
+	return pageOfParts(list, parts)
 }
 
 // detail is all about a user, group or role. Caller holds realm.write or realm.mu.

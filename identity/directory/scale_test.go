@@ -161,6 +161,24 @@ func BenchmarkALargeAccount(b *testing.B) {
 			}
 		})
 	}
+	policy := "arn:aws:iam::" + account + ":policy/reader"
+	b.Run("entities for policy", func(b *testing.B) {
+		for b.Loop() {
+			if p, err := d.EntitiesForPolicy(account, policy, directory.EntityFilter{}, directory.List{PathPrefix: "/ward-499/", MaxItems: 1000}); err != nil || len(p.Items) != large/1000 {
+				b.Fatal(len(p.Items), err)
+			}
+		}
+	})
+	b.Run("authorization details", func(b *testing.B) {
+		list := directory.List{MaxItems: 1000}
+		for b.Loop() {
+			p, err := d.AuthorizationDetails(account, directory.DetailFilter{}, list)
+			if err != nil {
+				b.Fatal(err)
+			}
+			list.Marker = p.Marker
+		}
+	})
 }
 
 func rolesMarker(b *testing.B, d *directory.Directory, account string) string {
