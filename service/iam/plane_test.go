@@ -66,7 +66,7 @@ func newPlane(t *testing.T) *plane {
 	store := memory.Open()
 	p := &plane{t: t, clock: clock.NewFake(now), keeper: new(keeper), table: make(map[string]operation.Operation)}
 	var err error
-	p.directory, err = directory.Open(t.Context(), store, directory.Config{Clock: p.clock, Authority: p.keeper, Quotas: directory.Quotas{AttachedPolicies: 3}})
+	p.directory, err = directory.Open(t.Context(), store, directory.Config{Clock: p.clock, Authority: p.keeper, Factors: p.keeper, Quotas: directory.Quotas{AttachedPolicies: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
