@@ -50,6 +50,23 @@ func (k *keeper) NewSecret(context.Context, string, string) ([]byte, *secret.Byt
 
 func (k *keeper) Revoke(context.Context, authority.Revocation) (uint64, error) { return 1, nil }
 
+func (k *keeper) NewFactor(context.Context, string, string) (authority.NewFactor, error) {
+	seed, err := secret.From([]byte("c2VlZA=="))
+	if err != nil {
+		return authority.NewFactor{}, err
+	}
+	picture, err := secret.From([]byte("cXI="))
+	return authority.NewFactor{Sealed: []byte("sealed"), Seed: seed, QR: picture}, err
+}
+
+func (k *keeper) PairFactor(context.Context, authority.Factor, string) ([]byte, error) {
+	return []byte("sealed"), nil
+}
+
+func (k *keeper) SetPassword(context.Context, authority.Password) ([]byte, error) {
+	return []byte("sealed"), nil
+}
+
 // A plane is IAM over a directory in memory, and an account with its first user.
 type plane struct {
 	t         *testing.T
@@ -66,7 +83,7 @@ func newPlane(t *testing.T) *plane {
 	store := memory.Open()
 	p := &plane{t: t, clock: clock.NewFake(now), keeper: new(keeper), table: make(map[string]operation.Operation)}
 	var err error
-	p.directory, err = directory.Open(t.Context(), store, directory.Config{Clock: p.clock, Authority: p.keeper, Quotas: directory.Quotas{AttachedPolicies: 3}})
+	p.directory, err = directory.Open(t.Context(), store, directory.Config{Clock: p.clock, Authority: p.keeper, Factors: p.keeper, Quotas: directory.Quotas{AttachedPolicies: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
