@@ -8,6 +8,10 @@
 // buffers of the caller's. A nil Policies, a zero Ask or an unknown type of
 // principal are denied.
 //
+// Afterwards a decision can be told: Decision.Message is AWS's sentence for the caller, Trace.AppendJSON and
+// AppendDenial are for the audit record, Explain for DecodeAuthorizationMessage. ConditionKeys is the table of
+// what a request can be asked for.
+//
 // What is not done here: finding the policies, checking credentials, the
 // second evaluation that iam:PassRole or the source of a copy needs (one Ask each), and
 // audit. An Ask must name the Owner of its resource; operations that act on

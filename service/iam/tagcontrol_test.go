@@ -1,6 +1,7 @@
 package iam_test
 
 import (
+	"strings"
 	"testing"
 
 	api "github.com/leadglass/leadglass/api/iam"
@@ -19,6 +20,7 @@ type carrier struct {
 // carriers are all types of IAM's resources that have tags.
 func (p *plane) carriers() map[string]carrier {
 	policyARN := func(name string) string { return p.arnOf("policy/" + name) }
+	providerARN := func(name string) string { return p.arnOf("oidc-provider/" + strings.ToLower(name) + ".example.org") }
 	return map[string]carrier{
 		"user": {
 			create: func(name string, tags ...api.Tag) any { return &api.CreateUserInput{UserName: name, Tags: tags} },
@@ -43,6 +45,45 @@ func (p *plane) carriers() map[string]carrier {
 			tag:        func(name string, tags ...api.Tag) any { return &api.TagRoleInput{RoleName: name, Tags: tags} },
 			untag:      func(name string, keys ...string) any { return &api.UntagRoleInput{RoleName: name, TagKeys: keys} },
 			createOnly: "iam:CreateRole",
+		},
+		"MFA device": {
+			create: func(name string, tags ...api.Tag) any {
+				return &api.CreateVirtualMFADeviceInput{VirtualMFADeviceName: name, Tags: tags}
+			},
+			// GetMFADevice is asked about the user who has the device, as with AWS.
+			read: func(name string) any { return &api.ListMFADeviceTagsInput{SerialNumber: p.arnOf("mfa/" + name)} },
+			write: func(name string) any {
+				return &api.TagMFADeviceInput{SerialNumber: p.arnOf("mfa/" + name), Tags: []api.Tag{{Key: "x", Value: "y"}}}
+			},
+			list: func(name string) any { return &api.ListMFADeviceTagsInput{SerialNumber: p.arnOf("mfa/" + name)} },
+			tag: func(name string, tags ...api.Tag) any {
+				return &api.TagMFADeviceInput{SerialNumber: p.arnOf("mfa/" + name), Tags: tags}
+			},
+			untag: func(name string, keys ...string) any {
+				return &api.UntagMFADeviceInput{SerialNumber: p.arnOf("mfa/" + name), TagKeys: keys}
+			},
+			createOnly: "iam:CreateVirtualMFADevice",
+		},
+		"OpenID Connect provider": {
+			create: func(name string, tags ...api.Tag) any {
+				return &api.CreateOpenIDConnectProviderInput{Url: "https://" + name + ".example.org", ClientIDList: []string{"app"}, Tags: tags}
+			},
+			read: func(name string) any {
+				return &api.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: providerARN(name)}
+			},
+			write: func(name string) any {
+				return &api.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: providerARN(name), ClientID: "other"}
+			},
+			list: func(name string) any {
+				return &api.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: providerARN(name)}
+			},
+			tag: func(name string, tags ...api.Tag) any {
+				return &api.TagOpenIDConnectProviderInput{OpenIDConnectProviderArn: providerARN(name), Tags: tags}
+			},
+			untag: func(name string, keys ...string) any {
+				return &api.UntagOpenIDConnectProviderInput{OpenIDConnectProviderArn: providerARN(name), TagKeys: keys}
+			},
+			createOnly: "iam:CreateOpenIDConnectProvider",
 		},
 		"instance profile": {
 			create: func(name string, tags ...api.Tag) any {
