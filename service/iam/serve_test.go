@@ -27,7 +27,9 @@ var tierOne = strings.Fields(`
 	SimulateCustomPolicy SimulatePrincipalPolicy GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy`)
 
 // served are all operations that the table must have.
-func served() []string { return slices.Concat(tierOne, tierTwoEntities, tierThree, federationOperations) }
+func served() []string {
+	return slices.Concat(tierOne, tierTwoEntities, tierThree, federationOperations)
+}
 
 func TestTheTableIsWhatWasSaidAndNothingElse(t *testing.T) {
 	p := newPlane(t)
