@@ -86,7 +86,8 @@ func (c *Config) valid() error {
 	if c.KeyTTL < 0 || c.KeyTTL > sessions.MaxKeyTTL {
 		errs = append(errs, fmt.Errorf("signing keys may be kept for at most %v, not %v", sessions.MaxKeyTTL, c.KeyTTL))
 	}
-	errs = append(errs, validPublicURL(c.PublicURL))
+	_, certErr := readCertificates(c.IssuerCA)
+	errs = append(errs, validPublicURL(c.PublicURL), certErr)
 	return errors.Join(errs...)
 }
 

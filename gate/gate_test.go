@@ -48,6 +48,8 @@ type fixture struct {
 	gate   *gate.Gate
 	clock  *clock.Fake
 
+	identify func(ctx context.Context) ([]operation.Ask, error) // the target of AssumeRoleWithWebIdentity
+
 	mu      sync.Mutex
 	events  []log.Event
 	appends func() error // nil: succeeds
@@ -138,6 +140,7 @@ func newFixture(t *testing.T) *fixture {
 			}
 			return &iam.CreateAccessKeyOutput{AccessKey: &iam.AccessKey{UserName: "eve", AccessKeyId: "AKIANEW", Status: "Active", SecretAccessKey: operation.CallFrom(ctx).Reveal(s)}}, nil
 		}, operation.OnAll[iam.CreateAccessKeyInput]("iam:CreateAccessKey")),
+		f.identified(),
 		operation.New(leadglass.GetHealth, func(context.Context, *leadglass.GetHealthInput) (*leadglass.GetHealthOutput, error) {
 			return &leadglass.GetHealthOutput{Status: "ok"}, nil
 		}, operation.OnAll[leadglass.GetHealthInput]("leadglass:GetHealth"), operation.Operator),

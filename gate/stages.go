@@ -205,6 +205,9 @@ func (x *exchange) target() error {
 	if len(asks) == 0 {
 		return errors.New("gate: target asked nothing")
 	}
+	if x.op.Identified && x.caller == nil {
+		return sigv4.Refuse(sigv4.NoCredentials) // and the names in the asks are nobody's to record
+	}
 	x.asks = asks
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -49,7 +50,16 @@ func TestTheFrontProcessHoldsNoSecretInItsMemory(t *testing.T) {
 			}
 		}
 	}
-	secrets := [][]byte{[]byte(admin.SecretAccessKey), []byte(key.Secret), []byte(session.Secret)}
+	var device struct {
+		Seed []byte `xml:"CreateVirtualMFADeviceResult>VirtualMFADevice>Base32StringSeed"`
+		QR   []byte `xml:"CreateVirtualMFADeviceResult>VirtualMFADevice>QRCodePNG"`
+	}
+	if _, err := admin.query(t.Context(), "iam", "2010-05-08", "CreateVirtualMFADevice", url.Values{"VirtualMFADeviceName": {"pager"}}, &device); err != nil {
+		t.Fatal(err)
+	}
+	secrets := [][]byte{[]byte(admin.SecretAccessKey), []byte(key.Secret), []byte(session.Secret), device.Seed, device.QR[1000:1080],
+		// As they stood in the answer:
+		base64.StdEncoding.AppendEncode(nil, device.Seed), base64.StdEncoding.AppendEncode(nil, device.QR)[2000:2080]}
 	scanned, hits, err := searchProcess(p.pid(), secrets...)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,10 @@
 // and the directory keeps. The secret of a session exists only with its
 // holder: the authority derives it from the session token.
 //
+// Second factors and passwords are its business too (factor.go): it makes the
+// seeds of MFA devices, checks codes in the step that makes a session, and
+// hashes passwords.
+//
 // The default is witness mode: a host sends the string to sign and the
 // signature, and learns whether they belong together, but never a key that
 // could sign for a customer. That goes for V4 and SigV4A requests (Witness), the

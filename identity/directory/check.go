@@ -119,10 +119,16 @@ func (s *stored) take(e kv.Entry, rest []byte) error {
 		s.mfa[id] = new(mfaRecord)
 		return decode(e.Key, e.Value, e.Mod, s.mfa[id])
 	case sectionLogin:
-		s.logins[id] = true
-		return decode(e.Key, e.Value, e.Mod, new(loginRecord))
+		var l loginRecord
+		err := decode(e.Key, e.Value, e.Mod, &l)
+		s.logins[id] = len(l.Sealed) > 0
+		return err
 	case sectionPasswordPolicy:
-		return decode(e.Key, e.Value, e.Mod, new(passwordPolicyRecord))
+		var p passwordPolicyRecord
+		if err := decode(e.Key, e.Value, e.Mod, &p); err != nil {
+			return err
+		}
+		return p.public().valid()
 	}
 	return fmt.Errorf("unknown section %q", section)
 }

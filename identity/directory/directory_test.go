@@ -86,7 +86,7 @@ func (w *world) open() {
 	w.t.Helper()
 	w.store = w.reopen()
 	var err error
-	w.Directory, err = directory.Open(w.t.Context(), w.store, directory.Config{Clock: w.clock, Authority: w.outside})
+	w.Directory, err = directory.Open(w.t.Context(), w.store, directory.Config{Clock: w.clock, Authority: w.outside, Factors: w.outside})
 	w.must(err)
 }
 

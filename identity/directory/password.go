@@ -104,15 +104,7 @@ func (p *passwordPolicyRecord) public() PasswordPolicy {
 // UpdateAccountPasswordPolicy sets the whole policy. It applies to passwords
 // that are set from then on.
 func (d *Directory) UpdateAccountPasswordPolicy(ctx context.Context, account string, p PasswordPolicy) error {
-	limit := func(member string, v, low, high int) error {
-		if v < low || v > high {
-			return refuse(ValidationError, "1 validation error detected: Value '%d' at '%s' failed to satisfy constraint: Member must have value between %d and %d", v, member, low, high)
-		}
-		return nil
-	}
-	err := errors.Join(limit("minimumPasswordLength", p.MinimumLength, 6, 128), limit("maxPasswordAge", p.MaxAge, 0, 1095),
-		limit("passwordReusePrevention", p.ReusePrevention, 0, 24))
-	if err != nil {
+	if err := p.valid(); err != nil {
 		return err
 	}
 	r, err := d.need(account)
@@ -126,6 +118,18 @@ func (d *Directory) UpdateAccountPasswordPolicy(ctx context.Context, account str
 		}, r.passwordPolicyMod)
 		return nil
 	})
+}
+
+// valid refuses what AWS's limits do not allow.
+func (p PasswordPolicy) valid() error {
+	limit := func(member string, v, low, high int) error {
+		if v < low || v > high {
+			return refuse(ValidationError, "1 validation error detected: Value '%d' at '%s' failed to satisfy constraint: Member must have value between %d and %d", v, member, low, high)
+		}
+		return nil
+	}
+	return errors.Join(limit("minimumPasswordLength", p.MinimumLength, 6, 128), limit("maxPasswordAge", p.MaxAge, 0, 1095),
+		limit("passwordReusePrevention", p.ReusePrevention, 0, 24))
 }
 
 // DeleteAccountPasswordPolicy goes back to AWS's default policy.

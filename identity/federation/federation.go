@@ -153,11 +153,14 @@ func (v *Verifier) Verify(ctx context.Context, p *directory.OIDCProvider, t *Tok
 	if err != nil {
 		return "", err
 	}
-	if !t.signedBy(keys) {
+	ok, tries := t.signedBy(keys)
+	if tries == 0 {
+		v.checkDecoy(t) // a made-up key id must not be faster for an issuer that the account knows
+	}
+	if !ok {
 		return "", &Error{Refused, "no key of the issuer made the token's signature"}
 	}
-	audience, ok := t.audienceOf(p.ClientIDs)
-	if !ok {
+	if audience, ok = t.audienceOf(p.ClientIDs); !ok {
 		return audience, &Error{Refused, "the token's audience is no client id of the provider"}
 	}
 	return audience, nil

@@ -313,18 +313,18 @@ func (t *Token) audienceOf(clients []string) (audience string, ok bool) {
 // costs us, and its bearer nothing.
 const maxTries = 10
 
-// signedBy says whether one of the keys made the signature.
-func (t *Token) signedBy(keys []jose.JSONWebKey) bool {
-	for i, tries := 0, 0; i < len(keys) && tries < maxTries; i++ {
+// signedBy says whether one of the keys made the signature, and how many were tried.
+func (t *Token) signedBy(keys []jose.JSONWebKey) (ok bool, tries int) {
+	for i := 0; i < len(keys) && tries < maxTries; i++ {
 		if keys[i].KeyID != t.keyID && t.keyID != "" || !fits(&keys[i], t.algorithm) {
 			continue
 		}
 		tries++
 		if _, err := t.jws.Verify(keys[i].Key); err == nil {
-			return true
+			return true, tries
 		}
 	}
-	return false
+	return false, tries
 }
 
 // fits says whether a published key may make signatures by an algorithm. The

@@ -148,7 +148,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, now: c, clock: c, outside: &outsider{clock: c, secrets: map[string]string{}, tokens: map[string]issued{}}}
 	store := memory.Open()
 	t.Cleanup(func() { store.Close() })
-	d, err := directory.Open(t.Context(), store, directory.Config{Clock: c, Authority: w.outside})
+	d, err := directory.Open(t.Context(), store, directory.Config{Clock: c, Authority: w.outside, Factors: w.outside})
 	w.must(err)
 	t.Cleanup(func() { d.Close(context.Background()) })
 	w.directory = d

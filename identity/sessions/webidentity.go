@@ -56,9 +56,10 @@ func (s *Sessions) PlanWebIdentity(ctx context.Context, token string, in AssumeR
 	if s.verifier == nil {
 		return nil, nil, refuse(AccessDenied, "%s", notAuthorized)
 	}
-	provider, known := s.directory.OIDCProvider(account, strings.TrimPrefix(t.Issuer, "https://"))
-	if !known {
-		provider = nil // Verify then takes the time of a check
+	// Without a provider Verify takes the time of a check.
+	var provider *directory.OIDCProvider
+	if url, ok := strings.CutPrefix(t.Issuer, "https://"); ok {
+		provider, _ = s.directory.OIDCProvider(account, url)
 	}
 	audience, err := s.verifier.Verify(ctx, provider, t)
 	if err != nil && audience == "" {

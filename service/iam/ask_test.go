@@ -134,6 +134,8 @@ func askCases(p *plane) map[string]struct {
 		"GetContextKeysForPrincipalPolicy": {&api.GetContextKeysForPrincipalPolicyInput{PolicySourceArn: p.arnOf("role/app/Worker")}, []asked{{"GetContextKeysForPrincipalPolicy", worker, has}}},
 	}
 	maps.Copy(all, entityAskCases(p, edge, policy))
+	maps.Copy(all, federationAskCases(p))
+	maps.Copy(all, factorAskCases(p))
 	return all
 }
 
@@ -215,6 +217,10 @@ func TestAsksAgreeWithTheServiceAuthorizationReference(t *testing.T) {
 					}
 					for _, k := range allowed {
 						// Role templates are AWS's own service's. A profile is given a role before a machine has it. Entities that are being made have no tags yet.
+						// Security keys are not served.
+						if k == "iam:RegisterSecurityKey" || strings.HasPrefix(k, "iam:FIDO") {
+							continue
+						}
 						if k == "iam:RoleTemplateARN" || k == "iam:AssociatedResourceArn" || strings.Contains(k, ":ResourceTag/") && made(a.Action, asks) {
 							continue
 						}

@@ -2,7 +2,8 @@
 // roles, groups, instance profiles, service-linked roles, managed and inline
 // policies, attachments, boundaries and tags, the account's alias, and listings
 // of the account as a whole: tier 1 of sts-and-fas section 2, and the entities of
-// tier 2.
+// tier 2. Of tier 3: virtual MFA devices, passwords as stored data, last accessed
+// data and the credential report.
 //
 // Start with New; Operations is the table that the gate serves, and the whole
 // list of what can be done. The package is thin: it says who must be allowed
@@ -22,7 +23,9 @@
 //     call spells its name, so no spelling gets around a Deny.
 //   - Tags given at creation need the Tag action too, and renaming needs
 //     UpdateUser on both ARNs, as with AWS.
-//   - Secrets of access keys pass through as *secret.Bytes: no string holds them.
+//   - Secrets of access keys and seeds of MFA devices pass through as
+//     *secret.Bytes: no string holds them. Passwords come in as strings, and go
+//     on to the authority.
 //   - No input is accepted and ignored.
 //
 // What is not promised: asks are made about an entity as it is when the call

@@ -50,23 +50,6 @@ func (k *keeper) NewSecret(context.Context, string, string) ([]byte, *secret.Byt
 
 func (k *keeper) Revoke(context.Context, authority.Revocation) (uint64, error) { return 1, nil }
 
-func (k *keeper) NewFactor(context.Context, string, string) (authority.NewFactor, error) {
-	seed, err := secret.From([]byte("c2VlZA=="))
-	if err != nil {
-		return authority.NewFactor{}, err
-	}
-	picture, err := secret.From([]byte("cXI="))
-	return authority.NewFactor{Sealed: []byte("sealed"), Seed: seed, QR: picture}, err
-}
-
-func (k *keeper) PairFactor(context.Context, authority.Factor, string) ([]byte, error) {
-	return []byte("sealed"), nil
-}
-
-func (k *keeper) SetPassword(context.Context, authority.Password) ([]byte, error) {
-	return []byte("sealed"), nil
-}
-
 // A plane is IAM over a directory in memory, and an account with its first user.
 type plane struct {
 	t         *testing.T

@@ -26,17 +26,8 @@ var tierOne = strings.Fields(`
 	TagRole UntagRole ListRoleTags TagUser UntagUser ListUserTags TagPolicy UntagPolicy ListPolicyTags
 	SimulateCustomPolicy SimulatePrincipalPolicy GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy`)
 
-// tierThree are those of MFA devices, passwords and reports.
-var tierThree = strings.Fields(`
-	CreateVirtualMFADevice DeleteVirtualMFADevice EnableMFADevice ResyncMFADevice DeactivateMFADevice ListMFADevices GetMFADevice
-	ListVirtualMFADevices TagMFADevice UntagMFADevice ListMFADeviceTags
-	GetAccountPasswordPolicy UpdateAccountPasswordPolicy DeleteAccountPasswordPolicy
-	CreateLoginProfile GetLoginProfile UpdateLoginProfile DeleteLoginProfile ChangePassword
-	GenerateCredentialReport GetCredentialReport GenerateServiceLastAccessedDetails GetServiceLastAccessedDetails
-	GetServiceLastAccessedDetailsWithEntities ListPoliciesGrantingServiceAccess`)
-
 // served are all operations that the table must have.
-func served() []string { return slices.Concat(tierOne, tierTwoEntities, tierThree) }
+func served() []string { return slices.Concat(tierOne, tierTwoEntities, tierThree, federationOperations) }
 
 func TestTheTableIsWhatWasSaidAndNothingElse(t *testing.T) {
 	p := newPlane(t)

@@ -158,10 +158,11 @@ func TestTheTable(t *testing.T) {
 	w := newWorld(t)
 	free := map[string]bool{
 		"AssumeRole": false, "AssumeRoot": false, "DecodeAuthorizationMessage": false, "GetAccessKeyInfo": true, "GetCallerIdentity": true, "GetSessionToken": true,
+		"AssumeRoleWithWebIdentity": false, "GetFederationToken": false, "GetWebIdentityToken": false,
 	}
 	for name, op := range w.table {
 		want, ok := free[name]
-		if !ok || op.Free != want || op.Unsigned || op.Operator {
+		if !ok || op.Free != want || op.Unsigned != (name == "AssumeRoleWithWebIdentity") || op.Identified != op.Unsigned || op.Operator {
 			t.Errorf("%s: free %v, unsigned %v", name, op.Free, op.Unsigned)
 		}
 	}

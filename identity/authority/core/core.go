@@ -12,12 +12,17 @@
 // are kept, in secret memory, for as long as they are in use; of SigV4A's key
 // pairs only the public half is.
 //
+// The seeds of MFA devices are kept in the same way, and their codes checked
+// here (factor.go): a session says that a second factor was shown only if this
+// process saw its code. Passwords are hashed here, and the hashes sealed
+// (password.go). What was tried is remembered in a file (attempts.go).
+//
 // Not done here: who may have which session, and any policy. Forward access
 // sessions and auth tickets are to be made here, because only here are the
 // customers' signing keys.
 //
-// Promised: no operation outputs the secret of a credential that exists, and a
-// sealed record and a token of version 1 stay readable.
+// Promised: no operation outputs the secret of a credential or device
+// that exists, and a sealed record and a token of version 1 stay readable.
 package core
 
 import (

@@ -217,7 +217,9 @@ func (a *authority) pairFactor(p *message.Params, r *result) error {
 		if !ok || first <= used {
 			return 0, false
 		}
-		d.drift = int8(first + 1 - now)
+		if d.drift = int8(first + 1 - now); d.drift >= -window && d.drift <= window {
+			d.drift = 0 // that much is how long people take to type
+		}
 		return first + 1, true
 	})
 	if err != nil {
