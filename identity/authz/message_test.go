@@ -75,8 +75,10 @@ func TestEveryTypeOfPolicyIsToldInAWSsWords(t *testing.T) {
 				}
 				d := authz.Decide(&authz.Request{Principal: user(), Policies: p, Ask: &a, Common: common}, nil)
 				told := start
-				// What another account's own policy says stays its own, inside an organization too (I-7).
-				if place.name == "the same account" || place.name == "the same organization" && c.name != "resource-based policy" {
+				// Inside an organization only its own policies are told: any other reason would tell whether the other account's
+				// policy allows, and so whether the resource is there (I-7).
+				ofOrganization := c.name == "service control policy" || c.name == "resource control policy"
+				if place.name == "the same account" || place.name == "the same organization" && ofOrganization {
 					told += want
 				}
 				told = strings.ReplaceAll(told, "s3:GetObject", a.Action)
