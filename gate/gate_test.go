@@ -305,11 +305,11 @@ func TestEveryRefusalHasItsCodeAndItsRecord(t *testing.T) {
 		}, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), encrypt, 400, "DisabledException", account, 1},
 		{"an internal error", func(f *fixture) {
 			f.serve = func(context.Context, *kms.EncryptInput) (*kms.EncryptOutput, error) {
-				return nil, errors.New("the vault's combination is 1234")
+				return nil, errors.New("the vault's combination is zq-1234-qz")
 			}
 		}, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), encrypt, 500, "KMSInternalException", account, 1},
 		{"a panic", func(f *fixture) {
-			f.serve = func(context.Context, *kms.EncryptInput) (*kms.EncryptOutput, error) { panic("combination 1234") }
+			f.serve = func(context.Context, *kms.EncryptInput) (*kms.EncryptOutput, error) { panic("combination zq-1234-qz") }
 		}, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), encrypt, 500, "KMSInternalException", account, 1},
 		{"a body above the limit", nil, "AKIACUSTOMER", "kms", target("TrentService.Encrypt"), `{"KeyId":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "RequestEntityTooLarge", operator, 0},
 	} {
@@ -333,7 +333,7 @@ func TestEveryRefusalHasItsCodeAndItsRecord(t *testing.T) {
 				t.Errorf("the handler ran %d times, want %d", f.served, c.serves)
 			}
 			for _, leak := range []string{a.body, string(f.events[len(f.events)-1].JSON)} {
-				if strings.Contains(leak, "1234") || strings.Contains(leak, keySec) {
+				if strings.Contains(leak, "zq-1234-qz") || strings.Contains(leak, keySec) {
 					t.Errorf("leaks: %s", leak)
 				}
 			}

@@ -105,7 +105,7 @@ func TestAProviderThatIsMadeAnewIsAnother(t *testing.T) {
 	w.must(err)
 	w.must(w.DeleteOIDCProvider(ctx, w.account, p.ARN))
 	w.must(w.DeleteOIDCProvider(ctx, w.account, p.ARN)) // as with AWS
-	if !reflect.DeepEqual(w.outside.revoked, []authority.Revocation{{CredentialID: p.ID}}) {
+	if !reflect.DeepEqual(w.outside.revoked, []authority.Revocation{{CredentialID: p.ID, By: w.account}}) {
 		t.Errorf("the authority was told %+v", w.outside.revoked)
 	}
 	_, err = w.GetOIDCProvider(w.account, p.ARN)
