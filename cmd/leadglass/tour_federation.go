@@ -206,7 +206,7 @@ func (t *tour) explainRefusal(ctx context.Context, requestID, doctor string) err
 		Happened: x.Why + " " + first(x.Remedies),
 		Evidence: "the record itself: policy, statement, line, and the condition that was not met",
 		Holds: x.Verdict == "denied" && strings.HasSuffix(x.Caller, "/"+doctor) && strings.Contains(first(x.Remedies), "aws:ResourceTag/Ward") &&
-			strings.Contains(first(x.Remedies), "OwnWard"),
+			strings.Contains(first(x.Remedies), "OwnWard") && strings.Contains(first(x.Remedies), "is 3; the request says 4"),
 	})
 	return nil
 }
