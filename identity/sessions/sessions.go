@@ -14,8 +14,8 @@
 // changing them is felt by every session at once. A session ends when it
 // expires, when its role or user is deleted (one of the same name has another
 // unique id), when the access key at the start of its chain is deleted or set
-// inactive, or the OpenID Connect provider there is deleted, or when the
-// authority has a revocation for it.
+// inactive, or the OpenID Connect provider there is deleted, or the account of
+// either is closed, or when the authority has a revocation for it.
 //
 // A web identity has no credential of ours: PlanWebIdentity finds out who it is
 // by its token (identity/federation), and the same plan and AssumeRole follow.
