@@ -66,14 +66,24 @@ type SigningKey struct {
 // A Client asks one authority. It is safe for concurrent use; calls are
 // pipelined over one connection.
 type Client struct {
-	link *link.Client
+	link       *link.Client
+	asymmetric chan struct{} // a place for each SigV4A request that is being witnessed
 
 	mu      sync.Mutex
 	watches []*Watch // guarded by mu; told at once what this client revokes
 }
 
 // NewClient returns a client over an established link.
-func NewClient(l *link.Client) *Client { return &Client{link: l} }
+func NewClient(l *link.Client) *Client {
+	return &Client{link: l, asymmetric: make(chan struct{}, maxAsymmetric)}
+}
+
+// maxAsymmetric is how many SigV4A requests are witnessed at once: half of what
+// the link does beside its quick operations. A guess by SigV4A costs a
+// derivation and a verification on P-256, several times what one by V4 costs,
+// and its sender next to nothing; those that come in floods wait here for each
+// other, and nobody who signs by V4 waits behind them.
+const maxAsymmetric = 16
 
 // call sends one operation and lets take copy out of the result, whose memory
 // is wiped when take returns.
@@ -158,6 +168,12 @@ func (c *Client) Witness(ctx context.Context, q Request) (claims *Claims, err er
 	op := uint64(message.OpWitness)
 	if len(q.ECDSA) > 0 {
 		op, p.Signature = message.OpWitnessV4A, q.ECDSA
+		select {
+		case c.asymmetric <- struct{}{}:
+			defer func() { <-c.asymmetric }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	return c.witness(ctx, op, &p)
 }
