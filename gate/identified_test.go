@@ -72,6 +72,9 @@ func TestACallerWhomTheInputShowsIsAskedAboutAndRecorded(t *testing.T) {
 		{"the trusted one, with somebody's signature", "AKIAOPERATOR", as("dr-schmidt"), 200, "WebIdentityUser", account},
 		{"another of the same issuer", "", as("visitor"), 403, "WebIdentityUser", account},
 		{"one whose token is no good", "", func(context.Context) ([]operation.Ask, error) { return nil, refused }, 403, "Unknown", operator},
+		{"one whose role's name is no ARN", "", func(context.Context) ([]operation.Ask, error) {
+			return nil, &wire.Fault{Code: "ValidationError", Message: "ward-of-a-customer is invalid", Status: 403}
+		}, 403, "Unknown", operator},
 		{"one whom the target does not name", "", func(context.Context) ([]operation.Ask, error) {
 			return []operation.Ask{{Action: "sts:AssumeRoleWithWebIdentity", Resource: roleARN, Owner: account, Policy: trusting}}, nil
 		}, 403, "Unknown", operator},
@@ -94,7 +97,7 @@ func TestACallerWhomTheInputShowsIsAskedAboutAndRecorded(t *testing.T) {
 			t.Errorf("%s: %v", c.name, who)
 		}
 		// A stranger's claims about a customer's names are not the operator's to read.
-		if p, there := r["requestParameters"]; (there && p != nil) != (c.log == account) || strings.Contains(f.text(), "the-token-itself") {
+		if p, there := r["requestParameters"]; (there && p != nil) != (c.log == account) || strings.Contains(f.text(), "the-token-itself") || strings.Contains(f.text(), "ward-of-a-customer") {
 			t.Errorf("%s: parameters %v", c.name, p)
 		}
 	}

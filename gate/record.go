@@ -134,6 +134,9 @@ func (x *exchange) build() *record.Record {
 	}
 	if x.fault != nil {
 		r.ErrorCode, r.ErrorMessage = x.fault.Code, x.fault.Message
+		if x.caller == nil && x.op != nil && x.op.Identified {
+			r.ErrorMessage = "" // it may repeat what is left out of the parameters above, and why
+		}
 	}
 	r.AdditionalEventData = x.additional()
 	r.Resources = x.resources()

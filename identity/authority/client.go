@@ -66,8 +66,9 @@ type SigningKey struct {
 // A Client asks one authority. It is safe for concurrent use; calls are
 // pipelined over one connection.
 type Client struct {
-	link  *link.Client
-	arena *secret.Arena // may be nil
+	link       *link.Client
+	arena      *secret.Arena // may be nil
+	asymmetric chan struct{} // a place for each SigV4A request that is being witnessed
 
 	mu      sync.Mutex
 	watches []*Watch // guarded by mu; told at once what this client revokes
@@ -80,12 +81,19 @@ func NewClient(l *link.Client) *Client {
 	if err != nil {
 		arena = nil
 	}
-	return &Client{link: l, arena: arena}
+	return &Client{link: l, arena: arena, asymmetric: make(chan struct{}, maxAsymmetric)}
 }
 
 // arenaSize is room for the secrets of some thousand answers that are under
 // way. Pages for each would cost as much as the rest of such an answer.
 const arenaSize = 64 << 10
+
+// maxAsymmetric is how many SigV4A requests are witnessed at once: half of what
+// the link does beside its quick operations. A guess by SigV4A costs a
+// derivation and a verification on P-256, several times what one by V4 costs,
+// and its sender next to nothing; those that come in floods wait here for each
+// other, and nobody who signs by V4 waits behind them.
+const maxAsymmetric = 16
 
 // call sends one operation and lets take copy out of the result, whose memory
 // is wiped when take returns.
@@ -179,6 +187,12 @@ func (c *Client) Witness(ctx context.Context, q Request) (claims *Claims, err er
 	op := uint64(message.OpWitness)
 	if len(q.ECDSA) > 0 {
 		op, p.Signature = message.OpWitnessV4A, q.ECDSA
+		select {
+		case c.asymmetric <- struct{}{}:
+			defer func() { <-c.asymmetric }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	return c.witness(ctx, op, &p)
 }

@@ -321,6 +321,56 @@ func TestARevocationReachesWhatItNamesInEveryAccount(t *testing.T) {
 		is("of the account", beside, authority.ErrRevoked)
 		is("of a key of the account, elsewhere", elsewhere, authority.ErrRevoked)
 		is("of the other account", foreign, nil)
+		provider, err := id.AccessKey("OIDC", account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chained := issue(func(c *authority.Claims) { c.Account, c.CredentialID = other, provider })
+		revoke(t, c, authority.Revocation{Account: account})
+		is("elsewhere, of a chain that a provider of the account began", chained, authority.ErrRevoked)
+	})
+}
+
+// A root session is its holder's and the root's that it uses; either side ends it.
+func TestARootSessionEndsWithItsHolderAndWithItsRoot(t *testing.T) {
+	const member, management, elsewhere = "444455556666", "777788889999", "123412341234"
+	both(t, func(t *testing.T, c *authority.Client) {
+		holder := id.Unique("AROA")
+		key, err := id.AccessKey("AKIA", elsewhere) // of a stranger's user, who has assumed the holder
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, of := range map[string]authority.Revocation{
+			"of the root itself": {PrincipalID: member, By: member}, "of the holder": {PrincipalID: holder, By: management},
+			"of the member": {Account: member}, "of the holder's account": {Account: management}, "of the first key's account": {Account: elsewhere},
+		} {
+			claims := claimsFor(time.Hour)
+			claims.Type, claims.Account, claims.PrincipalID, claims.SessionName, claims.CredentialID = authority.RootTask, member, holder, management, key
+			akid, sec, token, err := c.IssueSession(t.Context(), claims)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := sign(akid, reveal(sec), token, nil)
+			got, err := c.Witness(t.Context(), q)
+			if err != nil {
+				t.Fatalf("%s: %v before", name, err)
+			}
+			of.IssuedBefore = got.Issued
+			if origin, _ := id.AccessKeyAccount(key); !of.Ends(akid, origin, got) {
+				t.Errorf("%s: whoever keeps the key does not end it", name)
+			}
+			of.IssuedBefore = time.Time{}
+			revoke(t, c, of)
+			if _, err := c.Witness(t.Context(), q); !errors.Is(err, authority.ErrRevoked) {
+				t.Errorf("%s: %v", name, err)
+			}
+			claims.Type = authority.AssumedRole // a session name says nothing of an account elsewhere
+			claims.CredentialID, claims.Account, claims.PrincipalID = "", account, id.Unique("AROA")
+			of.IssuedBefore = time.Now().Add(time.Hour)
+			if of.Ends(akid, "", &claims) {
+				t.Errorf("%s ends a role session of another account", name)
+			}
+		}
 	})
 }
 

@@ -36,7 +36,7 @@ var ConditionKeys = []ConditionKey{
 	{"aws:PrincipalOrgID", "String", false, signed, "the caller's account is in an organization: its id", true},
 	{"aws:PrincipalOrgPaths", "String", true, signed, "the caller's account is in an organization: o-x/r-y/ou-z/", true},
 	{"aws:PrincipalTag/", "String", false, signed, "tags of the user; tags of the role, overlaid by those of the session", true},
-	{"aws:PrincipalType", "String", false, signed, "User, AssumedRole, FederatedUser, Account", true},
+	{"aws:PrincipalType", "String", false, always, "User, AssumedRole, FederatedUser, Account; Anonymous for a web identity that asks for its first session", true},
 	{"aws:RequestTag/", "String", false, "every operation that passes tags: creation, tagging, sessions", "the call passes the tag: its value", true},
 	{"aws:RequestedRegion", "String", false, always, "the region of this plane", true},
 	{"aws:ResourceAccount", "String", false, signed, "the account that owns what is asked about", true},
@@ -50,7 +50,7 @@ var ConditionKeys = []ConditionKey{
 	{"aws:TokenIssueTime", "Date", false, temporary, "when the credentials were issued", true},
 	{"aws:UserAgent", "String", false, always, "as the client says", true},
 	{"aws:ViaAWSService", "Bool", false, always, "false: nothing is forwarded here", true},
-	{"aws:userid", "String", false, signed, "the user's id; AROA...:session; account:name of a federated user; the account of its root", true},
+	{"aws:userid", "String", false, always, "the user's id; AROA...:session; account:name of a federated user; the account of its root; anonymous for a web identity that asks for its first session", true},
 	{"aws:username", "String", false, signed, "IAM users only", true},
 
 	{"iam:AWSServiceName", "String", false, "iam:CreateServiceLinkedRole", "the service that the role is for", true},

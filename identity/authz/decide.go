@@ -341,16 +341,25 @@ func (e *evaluation) repairsBucketPolicy() bool {
 }
 
 // strict says that the resource policy must let identity policies in: for actions on
-// a KMS key and for assuming a role. KMS actions on no key (kms:ListKeys, or on an alias
+// a KMS key and for assuming a role, with tags and a source identity, if it is with any: a role that trusts
+// somebody does not trust what they say of themselves (sts-and-fas section 3). KMS actions on no key (kms:ListKeys, or on an alias
 // alone) have no key policy to ask.
 func (e *evaluation) strict() bool {
 	if hasPrefixFold(e.a.Action, "sts:AssumeRole") {
+		return true
+	}
+	if e.a.Policy != nil && withAssumeRole(e.a.Action) {
 		return true
 	}
 	if !hasPrefixFold(e.a.Action, "kms:") {
 		return false
 	}
 	return e.a.Policy != nil || len(e.a.Grants) > 0 || isKey(e.a.Resource)
+}
+
+// withAssumeRole: these two are no calls, but asked on behalf of one that assumes a role.
+func withAssumeRole(action string) bool {
+	return equalAction(action, "sts:TagSession") || equalAction(action, "sts:SetSourceIdentity")
 }
 
 func isKey(resource string) bool {
@@ -371,7 +380,7 @@ func (e *evaluation) forbiddenToTemporaryUser() bool {
 		return false
 	}
 	if hasPrefixFold(e.a.Action, "sts:") {
-		return !equalAction(e.a.Action, "sts:AssumeRole")
+		return !equalAction(e.a.Action, "sts:AssumeRole") && !withAssumeRole(e.a.Action)
 	}
 	if !hasPrefixFold(e.a.Action, "iam:") {
 		return false

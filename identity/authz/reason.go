@@ -79,7 +79,7 @@ func (d Decision) Message(p *Principal, a *Ask) string {
 	s := "User: " + who + " is not authorized to perform: " + a.Action + " on resource: " + cmp.Or(a.Shown, a.Resource)
 	// STS gives no reason: it would tell a role that exists from one that does not
 	// (sts-and-fas section 3).
-	if !d.near || hasPrefixFold(a.Action, "sts:AssumeRole") || equalAction(a.Action, "sts:TagSession") || equalAction(a.Action, "sts:SetSourceIdentity") {
+	if !d.near || hasPrefixFold(a.Action, "sts:AssumeRole") || withAssumeRole(a.Action) {
 		return s
 	}
 	name, named := d.By.long()

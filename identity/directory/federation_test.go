@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/directory"
 )
@@ -64,7 +65,7 @@ func TestAProviderIsKeptAsItWasMade(t *testing.T) {
 		Account: w.account, ARN: "arn:aws:iam::" + w.account + ":oidc-provider/i.example/realms/w", ID: p.ID, URL: "i.example/realms/w",
 		ClientIDs: []string{"a", "b"}, Thumbprints: []string{strings.ToLower(print)}, Created: start, Tags: []directory.Tag{{Key: "House", Value: "north"}},
 	}
-	if !reflect.DeepEqual(*p, want) || !strings.HasPrefix(p.ID, "OIDC") || p.Issuer() != "https://i.example/realms/w" {
+	if !reflect.DeepEqual(*p, want) || !strings.HasPrefix(p.ID, "OIDC") || accountOf(p.ID) != w.account || p.Issuer() != "https://i.example/realms/w" {
 		t.Errorf("%+v", p)
 	}
 	_, err = w.CreateOIDCProvider(ctx, w.account, directory.NewOIDCProvider{URL: "https://i.EXAMPLE/realms/w"})
@@ -261,4 +262,10 @@ func TestAnIssuersKeysChangeWithoutAnybodyWaiting(t *testing.T) {
 	if keys, _ := w.IssuerKeys(o.Issuer); !json.Valid(keys[0]) {
 		t.Errorf("%s", keys)
 	}
+}
+
+// accountOf is the account that the id of a provider carries, for revocations.
+func accountOf(unique string) string {
+	account, _ := id.AccessKeyAccount(unique)
+	return account
 }

@@ -3,6 +3,7 @@ package directory
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -160,7 +161,13 @@ func (d *Directory) CreateOIDCProvider(ctx context.Context, account string, in N
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
-	rec := oidcRecord{ID: id.Unique("OIDC"), Created: d.clock.Now().UnixMilli(), Clients: clients, Thumbprints: prints, Tags: tagRecords(in.Tags)}
+	// Like an access key it is where chains of sessions begin, so its id carries the account as well: a revocation of
+	// the account's sessions finds those that began here.
+	unique, err := id.AccessKey("OIDC", account)
+	if err != nil {
+		return nil, fmt.Errorf("directory: provider: %w", err)
+	}
+	rec := oidcRecord{ID: unique, Created: d.clock.Now().UnixMilli(), Clients: clients, Thumbprints: prints, Tags: tagRecords(in.Tags)}
 	err = d.change(ctx, r, func(t *tx) error {
 		if r.providers[issuer] != nil {
 			return refuse(EntityAlreadyExists, "Provider with url https://%s already exists.", issuer)
@@ -389,8 +396,8 @@ func (s *stored) checkProviders() {
 		if again, err := IssuerOf("https://" + url); err != nil || again != url {
 			s.problem("an OpenID Connect provider has no URL of one")
 		}
-		if !strings.HasPrefix(rec.ID, "OIDC") || ids[rec.ID] {
-			s.problem("two OpenID Connect providers share the id %s, or it is none", rec.ID)
+		if of, err := id.AccessKeyAccount(rec.ID); err != nil || of != s.account || !strings.HasPrefix(rec.ID, "OIDC") || ids[rec.ID] {
+			s.problem("two OpenID Connect providers share the id %s, or it is none of the account", rec.ID)
 		}
 		ids[rec.ID] = true
 		if _, err := checkThumbprints(rec.Thumbprints); err != nil || len(rec.Clients) > maxClientIDs {

@@ -167,6 +167,7 @@ func (d *Directory) DeleteServiceLinkedRole(ctx context.Context, account, name s
 		t.delete(recordKey(account, sectionEntity, gone.ID), e.mod)
 		t.drop(nameKey(account, RoleKind, gone.Name))
 		t.drop(recordKey(account, sectionUsed, gone.ID))
+		t.drop(recordKey(account, sectionAccessed, gone.ID))
 		now := d.clock.Now()
 		t.insert(recordKey(account, sectionDeletion, number), deletionRecord{Role: gone.Name, Service: gone.Service, Time: now.UnixMilli()})
 		for old, rec := range r.deletions {
@@ -180,7 +181,7 @@ func (d *Directory) DeleteServiceLinkedRole(ctx context.Context, account, name s
 		return "", err
 	}
 	task = "task" + serviceRolePath + gone.Service + "/" + gone.Name + "/" + number
-	return task, d.revoke(ctx, authority.Revocation{PrincipalID: gone.ID})
+	return task, d.revoke(ctx, authority.Revocation{PrincipalID: gone.ID, By: account})
 }
 
 // maxDropped keeps a commit that also cleans up below the store's limit.

@@ -278,16 +278,19 @@ func (t *Token) readTags(raw map[string]json.RawMessage) error {
 // audience that the token names.
 func (t *Token) ConditionKeys(audience string) map[string][]string {
 	keys := maps.Clone(t.claims)
-	for _, name := range []string{"iss", "exp", "iat", "nbf", "jti"} {
-		delete(keys, name) // of the token, not of whom it speaks of
-	}
 	for name := range keys {
-		if strings.HasPrefix(name, tagsClaim) || name == identityClaim {
-			delete(keys, name) // these have condition keys of their own
+		switch {
+		case slices.Contains([]string{"iss", "exp", "iat", "nbf", "jti"}, name): // of the token, not of whom it speaks of
+			delete(keys, name)
+		case strings.HasPrefix(name, tagsClaim) || name == identityClaim: // these have condition keys of their own
+			delete(keys, name)
+		case strings.EqualFold(name, "aud") || strings.EqualFold(name, "oaud"): // said here; an AUD must not stand in for it
+			delete(keys, name)
+		case name != "azp" && strings.EqualFold(name, "azp"), name != "amr" && strings.EqualFold(name, "amr"):
+			delete(keys, name) // claims that issuers do not make, in the place of those that they do
 		}
 	}
 	keys["aud"] = []string{audience}
-	delete(keys, "oaud")
 	if t.Authorized != "" && len(t.Audience) > 0 {
 		keys["oaud"] = t.Audience
 	}

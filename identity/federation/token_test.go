@@ -154,6 +154,20 @@ func TestPlainClaimsAreConditionKeys(t *testing.T) {
 	}
 }
 
+// Condition keys know no case, claims do: a claim that a person could have put
+// into a token by another name is not taken for the issuer's.
+func TestAClaimOfAnotherCaseIsNotTakenForTheIssuers(t *testing.T) {
+	tok, err := federation.Parse(mint(t, issuer(t), exampleissuer.Claims{
+		"sub": "visitor", "aud": nil, "azp": "leadglass", "AUD": "other", "Oaud": "other", "aMr": "otp",
+	}), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := tok.ConditionKeys("leadglass"), map[string][]string{"sub": {"visitor"}, "aud": {"leadglass"}, "azp": {"leadglass"}, "typ": {"ID"}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
 // Whatever the bytes, Parse answers and does not let an unknown algorithm through.
 func FuzzParse(f *testing.F) {
 	i, err := exampleissuer.Start("ward")

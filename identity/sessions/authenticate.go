@@ -227,8 +227,9 @@ func (s *Sessions) makeSession(claims *authority.Claims, accessKeyID string, sna
 		for _, doc := range managed {
 			if doc == nil {
 				// A policy that was passed and is gone may have held a denial: what is left must
-				// not be read without it. No session policy allows anything then.
-				limited.Session = nil
+				// not be read without it. Nothing is allowed then, not even what a resource
+				// policy gives to the very session.
+				limited.Session = []*policy.Document{s.nothing}
 				break
 			}
 			limited.Session = append(limited.Session, doc)

@@ -14,6 +14,7 @@ import (
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/identity/directory"
+	"github.com/leadglass/leadglass/identity/policy"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/identity/sigv4"
 )
@@ -372,6 +373,13 @@ func TestSessionPoliciesAreThoseOfNow(t *testing.T) {
 	w.must(w.directory.DeletePolicyVersion(ctx, w.account, p.ARN, "v1"))
 	w.must(w.directory.DeletePolicy(ctx, w.account, p.ARN))
 	expect("the managed policy is gone, and with it what it may have denied", "")
+	c := w.caller(session)
+	bucket, err := policy.Parse(policy.Resource, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"`+c.Principal.ARN+`"},"Action":"s3:GetObject","Resource":"*"}]}`))
+	w.must(err)
+	if authz.Decide(&authz.Request{Principal: &c.Principal, Policies: c.Policies, Common: &c.Keys,
+		Ask: &authz.Ask{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/o", Owner: w.account, Policy: bucket}}, nil).Allowed {
+		t.Error("what is gone may have denied what a resource policy gives to the session")
+	}
 	w.must(w.directory.DetachPolicy(ctx, w.account, directory.RoleKind, "r", directory.AdministratorAccess))
 	expect("the role has no policy", "")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/leadglass/leadglass/identity/directory"
 	"github.com/leadglass/leadglass/identity/federation"
 	"github.com/leadglass/leadglass/identity/federation/exampleissuer"
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/identity/sessions"
 )
 
@@ -386,5 +387,99 @@ func TestAnIdentityTokenSaysWhoAsks(t *testing.T) {
 	f.outside.mu.Unlock()
 	if _, err := sign(me, good); !errors.Is(err, sessions.ErrUnavailable) {
 		t.Errorf("without the authority: %v", err)
+	}
+}
+
+// An unsigned call has these keys as well: without them a condition that
+// compares with NotEquals would hold.
+func TestATrustPolicyIsAskedWithThePrincipalsTypeAndId(t *testing.T) {
+	f := newFederated(t)
+	token, err := f.issuer.Mint(f.clock.Now(), exampleissuer.Claims{"sub": "s"})
+	f.must(err)
+	role := f.trusting("r", all)
+	_, who, err := f.PlanWebIdentity(t.Context(), token, sessions.AssumeRole{RoleARN: role.ARN, SessionName: "s1"})
+	f.must(err)
+	for key, want := range map[string]string{"aws:PrincipalType": "Anonymous", "aws:userid": "anonymous"} {
+		if got, _ := who.Keys.Get(key); len(got) != 1 || got[0] != want {
+			t.Errorf("%s is %q", key, got)
+		}
+	}
+}
+
+// What a closed account's keys and providers have opened elsewhere is over with it.
+func TestNothingThatBeganInAClosedAccountGoesOn(t *testing.T) {
+	f := newFederated(t)
+	ctx := t.Context()
+	orgs, org, management := f.inOrganization()
+	_, user := f.user("u")
+	inside := f.trusting("inside", all)
+	_, session, err := f.come(exampleissuer.Claims{"sub": "s"}, sessions.AssumeRole{RoleARN: inside.ARN})
+	f.must(err)
+	outside, err := f.directory.CreateRole(ctx, management, directory.NewRole{Name: "outside",
+		TrustPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + f.account + `"},"Action":"sts:AssumeRole"}]}`})
+	f.must(err)
+	elsewhere := map[string]credential{}
+	for name, c := range map[string]credential{"by a user's key": user, "by a web identity": session} {
+		_, chained, err := f.assume(f.caller(c), sessions.AssumeRole{RoleARN: outside.ARN})
+		f.must(err)
+		f.caller(chained)
+		elsewhere[name] = chained
+	}
+	unknown, err := f.issuer.Mint(f.clock.Now(), exampleissuer.Claims{"sub": "s"})
+	f.must(err)
+
+	f.must(orgs.CloseAccount(ctx, org, f.account))
+	for name, c := range elsewhere {
+		if got := outcome(f.call(c)); !strings.HasPrefix(got, "InvalidClientTokenId") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	_, who, closed := f.PlanWebIdentity(ctx, unknown, sessions.AssumeRole{RoleARN: inside.ARN, SessionName: "s1"})
+	_, _, none := f.PlanWebIdentity(ctx, unknown, sessions.AssumeRole{RoleARN: "arn:aws:iam::123412341234:role/none", SessionName: "s1"})
+	if closed == nil || none == nil || closed.Error() != none.Error() || who != nil {
+		t.Errorf("a closed account says %v, one that does not exist %v", closed, none)
+	}
+}
+
+// inOrganization makes the account a member of an organization.
+func (f *federated) inOrganization() (orgs *organization.Organizations, org, management string) {
+	f.t.Helper()
+	ctx := f.t.Context()
+	orgs, err := organization.Open(ctx, f.store, organization.Config{Clock: f.clock, Directory: f.directory})
+	f.must(err)
+	f.WithOrganizations(orgs)
+	m, err := f.directory.CreateAccount(ctx, "management", false)
+	f.must(err)
+	o, err := orgs.CreateOrganization(ctx, m.ID)
+	f.must(err)
+	h, err := orgs.Invite(ctx, o.ID, f.account, "", nil)
+	f.must(err)
+	_, err = orgs.AcceptHandshake(ctx, f.account, h.ID)
+	f.must(err)
+	return orgs, o.ID, m.ID
+}
+
+func TestAnIdentityTokenNamesTheOrganization(t *testing.T) {
+	f := newFederated(t)
+	_, key := f.user("u")
+	_, err := f.directory.EnableOutbound(t.Context(), f.account, f.outside.NewSigner)
+	f.must(err)
+	sign := func() string {
+		p, err := f.PlanIdentityToken(f.caller(key), sessions.IdentityToken{Audience: []string{"partner"}, Algorithm: "ES384"})
+		f.must(err)
+		token, _, err := f.IdentityToken(t.Context(), "eu-central-1", p)
+		f.must(err)
+		return token
+	}
+	if got := sign(); !strings.Contains(got, "Organization:}") {
+		t.Errorf("without one: %s", got)
+	}
+	orgs, org, _ := f.inOrganization()
+	if got := sign(); !strings.Contains(got, "Organization:"+org+"}") {
+		t.Errorf("a member's: %s", got)
+	}
+	f.must(orgs.LeaveOrganization(t.Context(), f.account))
+	if got := sign(); !strings.Contains(got, "Organization:}") {
+		t.Errorf("after it has left: %s", got)
 	}
 }

@@ -358,6 +358,11 @@ func matcher(list []authority.Revocation) func(*entry) bool {
 	delete(sessions, [16]byte{})
 	return func(e *entry) bool {
 		c := e.claims
+		if c != nil {
+			if root, holder := c.RootTask(); names[root] || names[holder] {
+				return true
+			}
+		}
 		return names[e.akid] || names[e.account] || names[e.origin] ||
 			c != nil && (names[c.PrincipalID] || names[c.CredentialID] || names[c.Account] || sessions[c.SessionID])
 	}

@@ -300,9 +300,14 @@ func TestARevocationIsFeltByWhoeverKeepsTheKey(t *testing.T) {
 			n.regions = "us-*"
 		}
 		s := n.session(cred, role)
-		n.caller(s)
-		hits := n.ring.State().Hits
-		if n.caller(s); n.ring.State().Hits != hits+1 {
+		// The stream tells again of the revocation before, and what is asked for just then is not kept.
+		kept := false
+		for try := 0; try < 100 && !kept; try++ {
+			hits := n.ring.State().Hits
+			n.caller(s)
+			kept = n.ring.State().Hits > hits
+		}
+		if !kept {
 			t.Fatal("nothing is kept, so nothing is shown")
 		}
 		if of.AccessKeyID == "of the session" {

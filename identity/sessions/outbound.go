@@ -75,6 +75,9 @@ func (s *Sessions) IdentityToken(ctx context.Context, region string, p *Identity
 		Account: c.Principal.Account, Audience: p.in.Audience, Algorithm: p.in.Algorithm, Seconds: uint64(p.in.Duration), Region: region,
 		PrincipalTags: tagMap(c.Tags), RequestTags: tagMap(p.in.Tags),
 	}
+	if l := s.organizations.Levels(c.Principal.Account); l != nil {
+		id.Organization = l.Organization
+	}
 	switch c.Principal.Type {
 	case authz.User:
 		id.Subject = c.Principal.ARN

@@ -14,8 +14,8 @@
 // changing them is felt by every session at once. A session ends when it
 // expires, when its role or user is deleted (one of the same name has another
 // unique id), when the access key at the start of its chain is deleted or set
-// inactive, or the OpenID Connect provider there is deleted, or when the
-// authority has a revocation for it.
+// inactive, or the OpenID Connect provider there is deleted, or the account of
+// either is closed, or when the authority has a revocation for it.
 //
 // A web identity has no credential of ours: PlanWebIdentity finds out who it is
 // by its token (identity/federation), and the same plan and AssumeRole follow.
@@ -68,6 +68,7 @@ type Sessions struct {
 	authority Authority
 	clock     clock.Clock
 	nobody    *policy.Document // stands for the trust policy of roles that do not exist
+	nothing   *policy.Document // stands for a session policy that is gone
 
 	organizations *organization.Organizations // nil: there are no root sessions
 	tasks         map[string]*policy.Document // of root sessions, by ARN; immutable
@@ -92,9 +93,15 @@ const maxCallers = 100_000
 // trustNobody names a service that cannot call.
 const trustNobody = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"nobody.leadglass.invalid"},"Action":"sts:AssumeRole"}]}`
 
+const allowNothing = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
+
 // New returns the sessions of a directory.
 func New(d *directory.Directory, a Authority, c clock.Clock) (*Sessions, error) {
 	nobody, err := policy.Parse(policy.Trust, []byte(trustNobody))
+	if err != nil {
+		return nil, fmt.Errorf("sessions: %w", err)
+	}
+	nothing, err := policy.Parse(policy.Session, []byte(allowNothing))
 	if err != nil {
 		return nil, fmt.Errorf("sessions: %w", err)
 	}
@@ -102,7 +109,7 @@ func New(d *directory.Directory, a Authority, c clock.Clock) (*Sessions, error) 
 	if err != nil {
 		return nil, fmt.Errorf("sessions: %w", err)
 	}
-	s := &Sessions{directory: d, authority: a, clock: c, nobody: nobody, tasks: tasks}
+	s := &Sessions{directory: d, authority: a, clock: c, nobody: nobody, nothing: nothing, tasks: tasks}
 	s.callers.Store(new(sync.Map))
 	return s, nil
 }

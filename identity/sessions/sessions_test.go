@@ -16,6 +16,7 @@ import (
 	"github.com/leadglass/leadglass/identity/directory"
 	"github.com/leadglass/leadglass/identity/sessions"
 	"github.com/leadglass/leadglass/identity/sigv4"
+	"github.com/leadglass/leadglass/state/kv"
 	"github.com/leadglass/leadglass/state/kv/memory"
 )
 
@@ -135,6 +136,7 @@ type world struct {
 	clock     *clock.Fake
 	outside   *outsider
 	directory *directory.Directory
+	store     kv.Store
 	account   string
 	regions   string // region set of SigV4A; empty: clients sign by V4
 }
@@ -148,6 +150,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, now: c, clock: c, outside: &outsider{clock: c, secrets: map[string]string{}, tokens: map[string]issued{}}}
 	store := memory.Open()
 	t.Cleanup(func() { store.Close() })
+	w.store = store
 	d, err := directory.Open(t.Context(), store, directory.Config{Clock: c, Authority: w.outside, Factors: w.outside})
 	w.must(err)
 	t.Cleanup(func() { d.Close(context.Background()) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/authz"
 	"github.com/leadglass/leadglass/identity/directory"
@@ -56,9 +57,10 @@ func (s *Sessions) PlanWebIdentity(ctx context.Context, token string, in AssumeR
 	if s.verifier == nil {
 		return nil, nil, refuse(AccessDenied, "%s", notAuthorized)
 	}
-	// Without a provider Verify takes the time of a check.
+	// Without a provider Verify takes the time of a check. A closed account has none.
 	var provider *directory.OIDCProvider
-	if url, ok := strings.CutPrefix(t.Issuer, "https://"); ok {
+	l := s.organizations.Levels(account)
+	if url, ok := strings.CutPrefix(t.Issuer, "https://"); ok && (l == nil || !l.Closed) {
 		provider, _ = s.directory.OIDCProvider(account, url)
 	}
 	audience, err := s.verifier.Verify(ctx, provider, t)
@@ -105,6 +107,10 @@ func webIdentity(p *directory.OIDCProvider, t *federation.Token, audience string
 		PrincipalID: p.ARN + ":" + audience + ":" + t.Subject,
 		UserName:    t.Subject, Provider: p.ARN, CredentialID: p.ID,
 	}
+	// The call is unsigned, so these are as for a caller without a name. They must not be absent: a condition that
+	// compares with NotEquals would hold.
+	c.Keys.Set("aws:PrincipalType", "Anonymous")
+	c.Keys.Set("aws:userid", "anonymous")
 	for name, values := range t.ConditionKeys(audience) {
 		c.Keys.Set(p.URL+":"+name, values...)
 	}
@@ -116,8 +122,13 @@ func (p *Plan) WebIdentity() *WebIdentity { return p.token }
 
 // origin says whether the credential at the start of a session's chain is still
 // good: the access key that asked for the first session, or the provider whose
-// token did.
+// token did. Both are of no more use once their account is closed, and so is
+// what they opened elsewhere.
 func (s *Sessions) origin(claims *authority.Claims) (cred *directory.Credential, ok bool) {
+	account, err := id.AccessKeyAccount(claims.CredentialID)
+	if l := s.organizations.Levels(account); err != nil || l != nil && l.Closed {
+		return nil, false
+	}
 	if strings.HasPrefix(claims.CredentialID, "OIDC") { // no access key id begins so
 		_, ok = s.directory.OIDCProviderByID(claims.CredentialID)
 		return nil, ok

@@ -88,7 +88,11 @@ func (v *revocations) revoked(akid string, s *session) bool {
 	if v.ended[single{session: c.SessionID}] || v.ended[single{akid: akid}] {
 		return true
 	}
-	for _, at := range [...]cut{{byPrincipal, c.PrincipalID}, {byCredential, c.CredentialID}, {byAccount, c.Account}, {byAccount, s.origin}} {
+	root, holder := c.RootTask()
+	for _, at := range [...]cut{
+		{byPrincipal, c.PrincipalID}, {byPrincipal, root}, {byCredential, c.CredentialID},
+		{byAccount, c.Account}, {byAccount, s.origin}, {byAccount, holder},
+	} { // no entry has the name ""
 		if t, ok := v.until[at]; ok && !c.Issued.After(t) {
 			return true
 		}

@@ -44,7 +44,7 @@ const (
 type session struct {
 	key     keyID
 	claims  message.Claims
-	origin  string // account of the access key at the start of the chain, or ""
+	origin  string // account of the access key or provider at the start of the chain, or ""
 	encoded []byte // the claims as the host gets them
 }
 
@@ -81,7 +81,7 @@ func (a *authority) openToken(akid string, token []byte) (*session, error) {
 	if s.encoded, err = inflate(plain); err != nil || s.claims.Decode(s.encoded) != nil {
 		return nil, failure(message.StatusToken)
 	}
-	s.origin, _ = id.AccessKeyAccount(s.claims.CredentialID) // a federated session has none
+	s.origin, _ = id.AccessKeyAccount(s.claims.CredentialID) // or of the OpenID Connect provider, whose id is made alike
 	a.revocations.seen(s.claims.Issued)
 	return s, nil
 }

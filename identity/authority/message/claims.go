@@ -26,7 +26,7 @@ type Claims struct {
 	PrincipalID    string            // unique id of the role or user
 	ARN            string            // of the session
 	RoleARN        string            // of the role, for AssumedRole
-	SessionName    string            //
+	SessionName    string            // of RootTask: the account of who has it
 	Issued         time.Time         // set by the authority; ms precision
 	Expires        time.Time         // at most 36 h after Issued
 	MFA            *time.Time        // when the second factor was shown
@@ -80,7 +80,7 @@ type wireRevocation struct {
 type Revocation struct {
 	SessionID    [16]byte
 	AccessKeyID  string // the session of this temporary access key id
-	PrincipalID  string // sessions of this role or user
+	PrincipalID  string // sessions of this role or user; the account for those of its root
 	CredentialID string // sessions that were made with this access key, in whatever account
 	Account      string // sessions of this account's principals, and those that its access keys made elsewhere
 
@@ -212,10 +212,24 @@ func (r *Revocation) Ends(akid, origin string, c *Claims) bool {
 	if r.Single() {
 		return r.SessionID != [16]byte{} && r.SessionID == c.SessionID || r.AccessKeyID != "" && r.AccessKeyID == akid
 	}
-	return !c.Issued.After(r.IssuedBefore) &&
-		(r.PrincipalID != "" && r.PrincipalID == c.PrincipalID ||
-			r.CredentialID != "" && r.CredentialID == c.CredentialID ||
-			r.Account != "" && (r.Account == c.Account || r.Account == origin))
+	if c.Issued.After(r.IssuedBefore) {
+		return false
+	}
+	root, holder := c.RootTask()
+	return r.PrincipalID != "" && (r.PrincipalID == c.PrincipalID || r.PrincipalID == root) ||
+		r.CredentialID != "" && r.CredentialID == c.CredentialID ||
+		r.Account != "" && (r.Account == c.Account || r.Account == origin || r.Account == holder)
+}
+
+// RootTask says, of a root session, which root it is (whose unique id is its
+// account's) and which account the user or role that has it is of. Such a
+// session belongs to both: to PrincipalID, who has it, and to the root that is
+// used. Of other sessions both are "".
+func (c *Claims) RootTask() (root, holder string) {
+	if c.Type != RootTask {
+		return "", ""
+	}
+	return c.Account, c.SessionName
 }
 
 // EncodeRevocations returns the encoded list.

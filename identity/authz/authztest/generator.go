@@ -21,7 +21,7 @@ const canonical = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef
 
 var (
 	actionNames = []string{"s3:GetObject", "s3:PutObject", "s3:PutBucketPolicy", "kms:Decrypt", "kms:Decrypt", "kms:DescribeKey",
-		"sts:AssumeRole", "sts:GetCallerIdentity", "iam:CreateUser", "S3:getobject", "sts:GetSessionToken", "S3:DeleteBucketPolicy"}
+		"sts:AssumeRole", "sts:TagSession", "STS:SetSourceIdentity", "sts:GetCallerIdentity", "iam:CreateUser", "S3:getobject", "sts:GetSessionToken", "S3:DeleteBucketPolicy"}
 	actionPatterns = []string{"*", "*:*", "s3:*", "s3:Get*", "s3:getobject", "s3:*Object", "s3:*t*b*", "kms:*", "kms:?ecrypt",
 		"kms:D*", "sts:*", "sts:AssumeRole", "iam:Create????", "iam:*", "s3:GetObject", "s3:PutObject", "kms:Decrypt"}
 	resourceNames = []string{"arn:aws:s3:::records/alice/x", "arn:aws:s3:::records/red/é", "arn:aws:s3:::records",

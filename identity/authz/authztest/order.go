@@ -250,10 +250,12 @@ func (w *refWorld) refDecide() (decision, by string) {
 		}
 		return "implicit_deny", "resource"
 	}
+	// What assuming a role with tags or a source identity asks for beside it.
+	besides := lower == "sts:tagsession" || lower == "sts:setsourceidentity"
 	if p.temporary {
 		mfa := w.values("aws:MultiFactorAuthPresent")
 		withMFA := len(mfa) == 1 && strings.ToLower(mfa[0]) == "true"
-		if strings.HasPrefix(lower, "sts:") && lower != "sts:assumerole" || strings.HasPrefix(lower, "iam:") && !withMFA {
+		if strings.HasPrefix(lower, "sts:") && lower != "sts:assumerole" && !besides || strings.HasPrefix(lower, "iam:") && !withMFA {
 			return "implicit_deny", "session"
 		}
 	}
@@ -288,7 +290,7 @@ func (w *refWorld) refDecide() (decision, by string) {
 		return limits("identity+resource")
 	}
 	isKey := strings.Count(w.resource, ":") >= 5 && strings.HasPrefix(strings.SplitN(w.resource, ":", 6)[5], "key/")
-	strict := strings.HasPrefix(lower, "sts:assumerole") ||
+	strict := strings.HasPrefix(lower, "sts:assumerole") || besides && w.resourcePolicy != nil ||
 		strings.HasPrefix(lower, "kms:") && (isKey || w.resourcePolicy != nil || len(w.grants) > 0)
 	switch {
 	case p.kind == "root" && !s: // a session for a task, limited whatever names the root
