@@ -553,10 +553,10 @@ type GetAccountAuthorizationDetailsInput struct {
 
 // GetAccountAuthorizationDetailsOutput is shape GetAccountAuthorizationDetailsResponse.
 type GetAccountAuthorizationDetailsOutput struct {
-	UserDetailList  []UserDetail          `aws:"UserDetailList"`
-	GroupDetailList []GroupDetail         `aws:"GroupDetailList"`
-	RoleDetailList  []RoleDetail          `aws:"RoleDetailList"`
-	Policies        []ManagedPolicyDetail `aws:"Policies"`
+	UserDetailList  []UserDetail          `aws:"UserDetailList,always"`
+	GroupDetailList []GroupDetail         `aws:"GroupDetailList,always"`
+	RoleDetailList  []RoleDetail          `aws:"RoleDetailList,always"`
+	Policies        []ManagedPolicyDetail `aws:"Policies,always"`
 	IsTruncated     *bool                 `aws:"IsTruncated"`
 	Marker          string                `aws:"Marker"`
 }
@@ -584,7 +584,7 @@ type GetContextKeysForCustomPolicyInput struct {
 
 // GetContextKeysForCustomPolicyOutput is shape GetContextKeysForPolicyResponse.
 type GetContextKeysForCustomPolicyOutput struct {
-	ContextKeyNames []string `aws:"ContextKeyNames,e.min=5,e.max=256"`
+	ContextKeyNames []string `aws:"ContextKeyNames,always,e.min=5,e.max=256"`
 }
 
 // GetContextKeysForPrincipalPolicyInput is shape GetContextKeysForPrincipalPolicyRequest.
@@ -595,7 +595,7 @@ type GetContextKeysForPrincipalPolicyInput struct {
 
 // GetContextKeysForPrincipalPolicyOutput is shape GetContextKeysForPolicyResponse.
 type GetContextKeysForPrincipalPolicyOutput struct {
-	ContextKeyNames []string `aws:"ContextKeyNames,e.min=5,e.max=256"`
+	ContextKeyNames []string `aws:"ContextKeyNames,always,e.min=5,e.max=256"`
 }
 
 // GetCredentialReportInput has no members.
@@ -954,9 +954,9 @@ type ListEntitiesForPolicyInput struct {
 
 // ListEntitiesForPolicyOutput is shape ListEntitiesForPolicyResponse.
 type ListEntitiesForPolicyOutput struct {
-	PolicyGroups []PolicyGroup `aws:"PolicyGroups"`
-	PolicyUsers  []PolicyUser  `aws:"PolicyUsers"`
-	PolicyRoles  []PolicyRole  `aws:"PolicyRoles"`
+	PolicyGroups []PolicyGroup `aws:"PolicyGroups,always"`
+	PolicyUsers  []PolicyUser  `aws:"PolicyUsers,always"`
+	PolicyRoles  []PolicyRole  `aws:"PolicyRoles,always"`
 	IsTruncated  *bool         `aws:"IsTruncated"`
 	Marker       string        `aws:"Marker"`
 }
@@ -1992,8 +1992,8 @@ type EvaluationResult struct {
 	EvalActionName                    string                                  `aws:"EvalActionName,req,min=3,max=128"`
 	EvalResourceName                  string                                  `aws:"EvalResourceName,min=1,max=2048"`
 	EvalDecision                      PolicyEvaluationDecisionType            `aws:"EvalDecision,req"`
-	MatchedStatements                 []Statement                             `aws:"MatchedStatements"`
-	MissingContextValues              []string                                `aws:"MissingContextValues,e.min=5,e.max=256"`
+	MatchedStatements                 []Statement                             `aws:"MatchedStatements,always"`
+	MissingContextValues              []string                                `aws:"MissingContextValues,always,e.min=5,e.max=256"`
 	OrganizationsDecisionDetail       *OrganizationsDecisionDetail            `aws:"OrganizationsDecisionDetail"`
 	PermissionsBoundaryDecisionDetail *PermissionsBoundaryDecisionDetail      `aws:"PermissionsBoundaryDecisionDetail"`
 	EvalDecisionDetails               map[string]PolicyEvaluationDecisionType `aws:"EvalDecisionDetails,k.min=3,k.max=256"`
@@ -2054,8 +2054,8 @@ type GroupDetail struct {
 	GroupId                 string           `aws:"GroupId,min=16,max=128,pat=12"`
 	Arn                     string           `aws:"Arn,min=20,max=2048"`
 	CreateDate              time.Time        `aws:"CreateDate"`
-	GroupPolicyList         []PolicyDetail   `aws:"GroupPolicyList"`
-	AttachedManagedPolicies []AttachedPolicy `aws:"AttachedManagedPolicies"`
+	GroupPolicyList         []PolicyDetail   `aws:"GroupPolicyList,always"`
+	AttachedManagedPolicies []AttachedPolicy `aws:"AttachedManagedPolicies,always"`
 }
 
 // InstanceProfile is shape InstanceProfile.
@@ -2501,9 +2501,9 @@ type RoleDetail struct {
 	Arn                      string                       `aws:"Arn,min=20,max=2048"`
 	CreateDate               time.Time                    `aws:"CreateDate"`
 	AssumeRolePolicyDocument string                       `aws:"AssumeRolePolicyDocument,esc,min=1,max=131072,pat=2"`
-	InstanceProfileList      []InstanceProfile            `aws:"InstanceProfileList"`
-	RolePolicyList           []PolicyDetail               `aws:"RolePolicyList"`
-	AttachedManagedPolicies  []AttachedPolicy             `aws:"AttachedManagedPolicies"`
+	InstanceProfileList      []InstanceProfile            `aws:"InstanceProfileList,always"`
+	RolePolicyList           []PolicyDetail               `aws:"RolePolicyList,always"`
+	AttachedManagedPolicies  []AttachedPolicy             `aws:"AttachedManagedPolicies,always"`
 	PermissionsBoundary      *AttachedPermissionsBoundary `aws:"PermissionsBoundary"`
 	Tags                     []Tag                        `aws:"Tags,max=50"`
 	RoleLastUsed             *RoleLastUsed                `aws:"RoleLastUsed"`
@@ -2654,9 +2654,9 @@ type UserDetail struct {
 	UserId                  string                       `aws:"UserId,min=16,max=128,pat=12"`
 	Arn                     string                       `aws:"Arn,min=20,max=2048"`
 	CreateDate              time.Time                    `aws:"CreateDate"`
-	UserPolicyList          []PolicyDetail               `aws:"UserPolicyList"`
-	GroupList               []string                     `aws:"GroupList,e.min=1,e.max=128,e.pat=1"`
-	AttachedManagedPolicies []AttachedPolicy             `aws:"AttachedManagedPolicies"`
+	UserPolicyList          []PolicyDetail               `aws:"UserPolicyList,always"`
+	GroupList               []string                     `aws:"GroupList,always,e.min=1,e.max=128,e.pat=1"`
+	AttachedManagedPolicies []AttachedPolicy             `aws:"AttachedManagedPolicies,always"`
 	PermissionsBoundary     *AttachedPermissionsBoundary `aws:"PermissionsBoundary"`
 	Tags                    []Tag                        `aws:"Tags,max=50"`
 }

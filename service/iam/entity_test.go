@@ -163,6 +163,12 @@ func TestTheSDKSeesAnAccountAsAWhole(t *testing.T) {
 	}
 	filtered, err := c.GetAccountAuthorizationDetails(ctx, &sdk.GetAccountAuthorizationDetailsInput{Filter: []types.EntityType{types.EntityTypeGroup}})
 	must(err)
+	// Whoever reads filtered["UserDetailList"], as scripts do, finds an empty list there.
+	for _, list := range []string{"UserDetailList", "RoleDetailList", "Policies"} {
+		if !strings.Contains(tr.last, "<"+list+"/>") {
+			t.Errorf("no empty %s in %s", list, tr.last)
+		}
+	}
 	if len(filtered.GroupDetailList) != 2 || len(filtered.UserDetailList)+len(filtered.RoleDetailList)+len(filtered.Policies) != 0 {
 		t.Errorf("groups alone: %s", tr.last)
 	}
