@@ -704,8 +704,8 @@ type GetOpenIDConnectProviderInput struct {
 // GetOpenIDConnectProviderOutput is shape GetOpenIDConnectProviderResponse.
 type GetOpenIDConnectProviderOutput struct {
 	Url            string    `aws:"Url,min=1,max=255"`
-	ClientIDList   []string  `aws:"ClientIDList,e.min=1,e.max=255"`
-	ThumbprintList []string  `aws:"ThumbprintList,e.min=40,e.max=40"`
+	ClientIDList   []string  `aws:"ClientIDList,always,e.min=1,e.max=255"`
+	ThumbprintList []string  `aws:"ThumbprintList,always,e.min=40,e.max=40"`
 	CreateDate     time.Time `aws:"CreateDate"`
 	Tags           []Tag     `aws:"Tags,max=50"`
 }
@@ -893,7 +893,7 @@ type ListAttachedGroupPoliciesInput struct {
 
 // ListAttachedGroupPoliciesOutput is shape ListAttachedGroupPoliciesResponse.
 type ListAttachedGroupPoliciesOutput struct {
-	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies"`
+	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies,always"`
 	IsTruncated      *bool            `aws:"IsTruncated"`
 	Marker           string           `aws:"Marker"`
 }
@@ -908,7 +908,7 @@ type ListAttachedRolePoliciesInput struct {
 
 // ListAttachedRolePoliciesOutput is shape ListAttachedRolePoliciesResponse.
 type ListAttachedRolePoliciesOutput struct {
-	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies"`
+	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies,always"`
 	IsTruncated      *bool            `aws:"IsTruncated"`
 	Marker           string           `aws:"Marker"`
 }
@@ -923,7 +923,7 @@ type ListAttachedUserPoliciesInput struct {
 
 // ListAttachedUserPoliciesOutput is shape ListAttachedUserPoliciesResponse.
 type ListAttachedUserPoliciesOutput struct {
-	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies"`
+	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies,always"`
 	IsTruncated      *bool            `aws:"IsTruncated"`
 	Marker           string           `aws:"Marker"`
 }
@@ -1093,7 +1093,7 @@ type ListOpenIDConnectProvidersInput struct {
 
 // ListOpenIDConnectProvidersOutput is shape ListOpenIDConnectProvidersResponse.
 type ListOpenIDConnectProvidersOutput struct {
-	OpenIDConnectProviderList []OpenIDConnectProviderListEntry `aws:"OpenIDConnectProviderList"`
+	OpenIDConnectProviderList []OpenIDConnectProviderListEntry `aws:"OpenIDConnectProviderList,always"`
 }
 
 // ListOrganizationsFeaturesInput is shape ListOrganizationsFeaturesRequest.
@@ -1103,7 +1103,7 @@ type ListOrganizationsFeaturesInput struct {
 // ListOrganizationsFeaturesOutput is shape ListOrganizationsFeaturesResponse.
 type ListOrganizationsFeaturesOutput struct {
 	OrganizationId  string        `aws:"OrganizationId,max=34,pat=14"`
-	EnabledFeatures []FeatureType `aws:"EnabledFeatures"`
+	EnabledFeatures []FeatureType `aws:"EnabledFeatures,always"`
 }
 
 // ListPoliciesInput is shape ListPoliciesRequest.
@@ -1118,7 +1118,7 @@ type ListPoliciesInput struct {
 
 // ListPoliciesOutput is shape ListPoliciesResponse.
 type ListPoliciesOutput struct {
-	Policies    []Policy `aws:"Policies"`
+	Policies    []Policy `aws:"Policies,always"`
 	IsTruncated *bool    `aws:"IsTruncated"`
 	Marker      string   `aws:"Marker"`
 }
@@ -1160,7 +1160,7 @@ type ListPolicyVersionsInput struct {
 
 // ListPolicyVersionsOutput is shape ListPolicyVersionsResponse.
 type ListPolicyVersionsOutput struct {
-	Versions    []PolicyVersion `aws:"Versions"`
+	Versions    []PolicyVersion `aws:"Versions,always"`
 	IsTruncated *bool           `aws:"IsTruncated"`
 	Marker      string          `aws:"Marker"`
 }
@@ -1216,7 +1216,7 @@ type ListSSHPublicKeysInput struct {
 
 // ListSSHPublicKeysOutput is shape ListSSHPublicKeysResponse.
 type ListSSHPublicKeysOutput struct {
-	SSHPublicKeys []SSHPublicKeyMetadata `aws:"SSHPublicKeys"`
+	SSHPublicKeys []SSHPublicKeyMetadata `aws:"SSHPublicKeys,always"`
 	IsTruncated   *bool                  `aws:"IsTruncated"`
 	Marker        string                 `aws:"Marker"`
 }
@@ -1232,7 +1232,7 @@ type ListServiceSpecificCredentialsInput struct {
 
 // ListServiceSpecificCredentialsOutput is shape ListServiceSpecificCredentialsResponse.
 type ListServiceSpecificCredentialsOutput struct {
-	ServiceSpecificCredentials []ServiceSpecificCredentialMetadata `aws:"ServiceSpecificCredentials"`
+	ServiceSpecificCredentials []ServiceSpecificCredentialMetadata `aws:"ServiceSpecificCredentials,always"`
 	Marker                     string                              `aws:"Marker"`
 	IsTruncated                *bool                               `aws:"IsTruncated"`
 }
@@ -1445,7 +1445,7 @@ type SimulateCustomPolicyInput struct {
 
 // SimulateCustomPolicyOutput is shape SimulatePolicyResponse.
 type SimulateCustomPolicyOutput struct {
-	EvaluationResults []EvaluationResult `aws:"EvaluationResults"`
+	EvaluationResults []EvaluationResult `aws:"EvaluationResults,always"`
 	IsTruncated       *bool              `aws:"IsTruncated"`
 	Marker            string             `aws:"Marker"`
 }
@@ -1469,7 +1469,7 @@ type SimulatePrincipalPolicyInput struct {
 
 // SimulatePrincipalPolicyOutput is shape SimulatePolicyResponse.
 type SimulatePrincipalPolicyOutput struct {
-	EvaluationResults []EvaluationResult `aws:"EvaluationResults"`
+	EvaluationResults []EvaluationResult `aws:"EvaluationResults,always"`
 	IsTruncated       *bool              `aws:"IsTruncated"`
 	Marker            string             `aws:"Marker"`
 }
