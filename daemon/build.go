@@ -132,7 +132,7 @@ func (k auditKeys) OpenDEK(ctx context.Context, _ string, handle, enc, ct, info 
 
 // openDomains opens what the services stand on.
 func (d *Daemon) openDomains(ctx context.Context) (err error) {
-	if d.directory, err = directory.Open(ctx, d.store, directory.Config{Clock: clock.System, Authority: d.authority.Client(), Factors: d.authority.Client()}); err != nil {
+	if d.directory, err = directory.Open(ctx, d.store, directory.Config{Clock: clock.System, Authority: d.authority.Client(), Factors: d.authority.Client(), Quotas: d.cfg.Directory}); err != nil {
 		return err
 	}
 	if err = d.openSessions(ctx); err != nil {

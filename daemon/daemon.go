@@ -53,6 +53,8 @@ type Config struct {
 	PrivateIssuers []string
 	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
 	PublicURL string
+	// Directory limits what one account may hold; zero: AWS's defaults.
+	Directory directory.Quotas
 	// Organizations limits what one organization may hold, the size of its policies among it; zero: the defaults.
 	Organizations organization.Quotas
 	Version       string

@@ -553,10 +553,10 @@ type GetAccountAuthorizationDetailsInput struct {
 
 // GetAccountAuthorizationDetailsOutput is shape GetAccountAuthorizationDetailsResponse.
 type GetAccountAuthorizationDetailsOutput struct {
-	UserDetailList  []UserDetail          `aws:"UserDetailList"`
-	GroupDetailList []GroupDetail         `aws:"GroupDetailList"`
-	RoleDetailList  []RoleDetail          `aws:"RoleDetailList"`
-	Policies        []ManagedPolicyDetail `aws:"Policies"`
+	UserDetailList  []UserDetail          `aws:"UserDetailList,always"`
+	GroupDetailList []GroupDetail         `aws:"GroupDetailList,always"`
+	RoleDetailList  []RoleDetail          `aws:"RoleDetailList,always"`
+	Policies        []ManagedPolicyDetail `aws:"Policies,always"`
 	IsTruncated     *bool                 `aws:"IsTruncated"`
 	Marker          string                `aws:"Marker"`
 }
@@ -584,7 +584,7 @@ type GetContextKeysForCustomPolicyInput struct {
 
 // GetContextKeysForCustomPolicyOutput is shape GetContextKeysForPolicyResponse.
 type GetContextKeysForCustomPolicyOutput struct {
-	ContextKeyNames []string `aws:"ContextKeyNames,e.min=5,e.max=256"`
+	ContextKeyNames []string `aws:"ContextKeyNames,always,e.min=5,e.max=256"`
 }
 
 // GetContextKeysForPrincipalPolicyInput is shape GetContextKeysForPrincipalPolicyRequest.
@@ -595,7 +595,7 @@ type GetContextKeysForPrincipalPolicyInput struct {
 
 // GetContextKeysForPrincipalPolicyOutput is shape GetContextKeysForPolicyResponse.
 type GetContextKeysForPrincipalPolicyOutput struct {
-	ContextKeyNames []string `aws:"ContextKeyNames,e.min=5,e.max=256"`
+	ContextKeyNames []string `aws:"ContextKeyNames,always,e.min=5,e.max=256"`
 }
 
 // GetCredentialReportInput has no members.
@@ -704,8 +704,8 @@ type GetOpenIDConnectProviderInput struct {
 // GetOpenIDConnectProviderOutput is shape GetOpenIDConnectProviderResponse.
 type GetOpenIDConnectProviderOutput struct {
 	Url            string    `aws:"Url,min=1,max=255"`
-	ClientIDList   []string  `aws:"ClientIDList,e.min=1,e.max=255"`
-	ThumbprintList []string  `aws:"ThumbprintList,e.min=40,e.max=40"`
+	ClientIDList   []string  `aws:"ClientIDList,always,e.min=1,e.max=255"`
+	ThumbprintList []string  `aws:"ThumbprintList,always,e.min=40,e.max=40"`
 	CreateDate     time.Time `aws:"CreateDate"`
 	Tags           []Tag     `aws:"Tags,max=50"`
 }
@@ -893,7 +893,7 @@ type ListAttachedGroupPoliciesInput struct {
 
 // ListAttachedGroupPoliciesOutput is shape ListAttachedGroupPoliciesResponse.
 type ListAttachedGroupPoliciesOutput struct {
-	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies"`
+	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies,always"`
 	IsTruncated      *bool            `aws:"IsTruncated"`
 	Marker           string           `aws:"Marker"`
 }
@@ -908,7 +908,7 @@ type ListAttachedRolePoliciesInput struct {
 
 // ListAttachedRolePoliciesOutput is shape ListAttachedRolePoliciesResponse.
 type ListAttachedRolePoliciesOutput struct {
-	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies"`
+	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies,always"`
 	IsTruncated      *bool            `aws:"IsTruncated"`
 	Marker           string           `aws:"Marker"`
 }
@@ -923,7 +923,7 @@ type ListAttachedUserPoliciesInput struct {
 
 // ListAttachedUserPoliciesOutput is shape ListAttachedUserPoliciesResponse.
 type ListAttachedUserPoliciesOutput struct {
-	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies"`
+	AttachedPolicies []AttachedPolicy `aws:"AttachedPolicies,always"`
 	IsTruncated      *bool            `aws:"IsTruncated"`
 	Marker           string           `aws:"Marker"`
 }
@@ -954,9 +954,9 @@ type ListEntitiesForPolicyInput struct {
 
 // ListEntitiesForPolicyOutput is shape ListEntitiesForPolicyResponse.
 type ListEntitiesForPolicyOutput struct {
-	PolicyGroups []PolicyGroup `aws:"PolicyGroups"`
-	PolicyUsers  []PolicyUser  `aws:"PolicyUsers"`
-	PolicyRoles  []PolicyRole  `aws:"PolicyRoles"`
+	PolicyGroups []PolicyGroup `aws:"PolicyGroups,always"`
+	PolicyUsers  []PolicyUser  `aws:"PolicyUsers,always"`
+	PolicyRoles  []PolicyRole  `aws:"PolicyRoles,always"`
 	IsTruncated  *bool         `aws:"IsTruncated"`
 	Marker       string        `aws:"Marker"`
 }
@@ -1093,7 +1093,7 @@ type ListOpenIDConnectProvidersInput struct {
 
 // ListOpenIDConnectProvidersOutput is shape ListOpenIDConnectProvidersResponse.
 type ListOpenIDConnectProvidersOutput struct {
-	OpenIDConnectProviderList []OpenIDConnectProviderListEntry `aws:"OpenIDConnectProviderList"`
+	OpenIDConnectProviderList []OpenIDConnectProviderListEntry `aws:"OpenIDConnectProviderList,always"`
 }
 
 // ListOrganizationsFeaturesInput is shape ListOrganizationsFeaturesRequest.
@@ -1103,7 +1103,7 @@ type ListOrganizationsFeaturesInput struct {
 // ListOrganizationsFeaturesOutput is shape ListOrganizationsFeaturesResponse.
 type ListOrganizationsFeaturesOutput struct {
 	OrganizationId  string        `aws:"OrganizationId,max=34,pat=14"`
-	EnabledFeatures []FeatureType `aws:"EnabledFeatures"`
+	EnabledFeatures []FeatureType `aws:"EnabledFeatures,always"`
 }
 
 // ListPoliciesInput is shape ListPoliciesRequest.
@@ -1118,7 +1118,7 @@ type ListPoliciesInput struct {
 
 // ListPoliciesOutput is shape ListPoliciesResponse.
 type ListPoliciesOutput struct {
-	Policies    []Policy `aws:"Policies"`
+	Policies    []Policy `aws:"Policies,always"`
 	IsTruncated *bool    `aws:"IsTruncated"`
 	Marker      string   `aws:"Marker"`
 }
@@ -1160,7 +1160,7 @@ type ListPolicyVersionsInput struct {
 
 // ListPolicyVersionsOutput is shape ListPolicyVersionsResponse.
 type ListPolicyVersionsOutput struct {
-	Versions    []PolicyVersion `aws:"Versions"`
+	Versions    []PolicyVersion `aws:"Versions,always"`
 	IsTruncated *bool           `aws:"IsTruncated"`
 	Marker      string          `aws:"Marker"`
 }
@@ -1216,7 +1216,7 @@ type ListSSHPublicKeysInput struct {
 
 // ListSSHPublicKeysOutput is shape ListSSHPublicKeysResponse.
 type ListSSHPublicKeysOutput struct {
-	SSHPublicKeys []SSHPublicKeyMetadata `aws:"SSHPublicKeys"`
+	SSHPublicKeys []SSHPublicKeyMetadata `aws:"SSHPublicKeys,always"`
 	IsTruncated   *bool                  `aws:"IsTruncated"`
 	Marker        string                 `aws:"Marker"`
 }
@@ -1232,7 +1232,7 @@ type ListServiceSpecificCredentialsInput struct {
 
 // ListServiceSpecificCredentialsOutput is shape ListServiceSpecificCredentialsResponse.
 type ListServiceSpecificCredentialsOutput struct {
-	ServiceSpecificCredentials []ServiceSpecificCredentialMetadata `aws:"ServiceSpecificCredentials"`
+	ServiceSpecificCredentials []ServiceSpecificCredentialMetadata `aws:"ServiceSpecificCredentials,always"`
 	Marker                     string                              `aws:"Marker"`
 	IsTruncated                *bool                               `aws:"IsTruncated"`
 }
@@ -1445,7 +1445,7 @@ type SimulateCustomPolicyInput struct {
 
 // SimulateCustomPolicyOutput is shape SimulatePolicyResponse.
 type SimulateCustomPolicyOutput struct {
-	EvaluationResults []EvaluationResult `aws:"EvaluationResults"`
+	EvaluationResults []EvaluationResult `aws:"EvaluationResults,always"`
 	IsTruncated       *bool              `aws:"IsTruncated"`
 	Marker            string             `aws:"Marker"`
 }
@@ -1469,7 +1469,7 @@ type SimulatePrincipalPolicyInput struct {
 
 // SimulatePrincipalPolicyOutput is shape SimulatePolicyResponse.
 type SimulatePrincipalPolicyOutput struct {
-	EvaluationResults []EvaluationResult `aws:"EvaluationResults"`
+	EvaluationResults []EvaluationResult `aws:"EvaluationResults,always"`
 	IsTruncated       *bool              `aws:"IsTruncated"`
 	Marker            string             `aws:"Marker"`
 }
@@ -1992,8 +1992,8 @@ type EvaluationResult struct {
 	EvalActionName                    string                                  `aws:"EvalActionName,req,min=3,max=128"`
 	EvalResourceName                  string                                  `aws:"EvalResourceName,min=1,max=2048"`
 	EvalDecision                      PolicyEvaluationDecisionType            `aws:"EvalDecision,req"`
-	MatchedStatements                 []Statement                             `aws:"MatchedStatements"`
-	MissingContextValues              []string                                `aws:"MissingContextValues,e.min=5,e.max=256"`
+	MatchedStatements                 []Statement                             `aws:"MatchedStatements,always"`
+	MissingContextValues              []string                                `aws:"MissingContextValues,always,e.min=5,e.max=256"`
 	OrganizationsDecisionDetail       *OrganizationsDecisionDetail            `aws:"OrganizationsDecisionDetail"`
 	PermissionsBoundaryDecisionDetail *PermissionsBoundaryDecisionDetail      `aws:"PermissionsBoundaryDecisionDetail"`
 	EvalDecisionDetails               map[string]PolicyEvaluationDecisionType `aws:"EvalDecisionDetails,k.min=3,k.max=256"`
@@ -2054,8 +2054,8 @@ type GroupDetail struct {
 	GroupId                 string           `aws:"GroupId,min=16,max=128,pat=12"`
 	Arn                     string           `aws:"Arn,min=20,max=2048"`
 	CreateDate              time.Time        `aws:"CreateDate"`
-	GroupPolicyList         []PolicyDetail   `aws:"GroupPolicyList"`
-	AttachedManagedPolicies []AttachedPolicy `aws:"AttachedManagedPolicies"`
+	GroupPolicyList         []PolicyDetail   `aws:"GroupPolicyList,always"`
+	AttachedManagedPolicies []AttachedPolicy `aws:"AttachedManagedPolicies,always"`
 }
 
 // InstanceProfile is shape InstanceProfile.
@@ -2501,9 +2501,9 @@ type RoleDetail struct {
 	Arn                      string                       `aws:"Arn,min=20,max=2048"`
 	CreateDate               time.Time                    `aws:"CreateDate"`
 	AssumeRolePolicyDocument string                       `aws:"AssumeRolePolicyDocument,esc,min=1,max=131072,pat=2"`
-	InstanceProfileList      []InstanceProfile            `aws:"InstanceProfileList"`
-	RolePolicyList           []PolicyDetail               `aws:"RolePolicyList"`
-	AttachedManagedPolicies  []AttachedPolicy             `aws:"AttachedManagedPolicies"`
+	InstanceProfileList      []InstanceProfile            `aws:"InstanceProfileList,always"`
+	RolePolicyList           []PolicyDetail               `aws:"RolePolicyList,always"`
+	AttachedManagedPolicies  []AttachedPolicy             `aws:"AttachedManagedPolicies,always"`
 	PermissionsBoundary      *AttachedPermissionsBoundary `aws:"PermissionsBoundary"`
 	Tags                     []Tag                        `aws:"Tags,max=50"`
 	RoleLastUsed             *RoleLastUsed                `aws:"RoleLastUsed"`
@@ -2654,9 +2654,9 @@ type UserDetail struct {
 	UserId                  string                       `aws:"UserId,min=16,max=128,pat=12"`
 	Arn                     string                       `aws:"Arn,min=20,max=2048"`
 	CreateDate              time.Time                    `aws:"CreateDate"`
-	UserPolicyList          []PolicyDetail               `aws:"UserPolicyList"`
-	GroupList               []string                     `aws:"GroupList,e.min=1,e.max=128,e.pat=1"`
-	AttachedManagedPolicies []AttachedPolicy             `aws:"AttachedManagedPolicies"`
+	UserPolicyList          []PolicyDetail               `aws:"UserPolicyList,always"`
+	GroupList               []string                     `aws:"GroupList,always,e.min=1,e.max=128,e.pat=1"`
+	AttachedManagedPolicies []AttachedPolicy             `aws:"AttachedManagedPolicies,always"`
 	PermissionsBoundary     *AttachedPermissionsBoundary `aws:"PermissionsBoundary"`
 	Tags                    []Tag                        `aws:"Tags,max=50"`
 }

@@ -340,7 +340,7 @@ type ListAWSServiceAccessForOrganizationInput struct {
 
 // ListAWSServiceAccessForOrganizationOutput is shape ListAWSServiceAccessForOrganizationResponse.
 type ListAWSServiceAccessForOrganizationOutput struct {
-	EnabledServicePrincipals []EnabledServicePrincipal `aws:"EnabledServicePrincipals"`
+	EnabledServicePrincipals []EnabledServicePrincipal `aws:"EnabledServicePrincipals,always"`
 	NextToken                string                    `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -352,7 +352,7 @@ type ListAccountsInput struct {
 
 // ListAccountsOutput is shape ListAccountsResponse.
 type ListAccountsOutput struct {
-	Accounts  []Account `aws:"Accounts"`
+	Accounts  []Account `aws:"Accounts,always"`
 	NextToken string    `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -365,7 +365,7 @@ type ListAccountsForParentInput struct {
 
 // ListAccountsForParentOutput is shape ListAccountsForParentResponse.
 type ListAccountsForParentOutput struct {
-	Accounts  []Account `aws:"Accounts"`
+	Accounts  []Account `aws:"Accounts,always"`
 	NextToken string    `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -393,7 +393,7 @@ type ListChildrenInput struct {
 
 // ListChildrenOutput is shape ListChildrenResponse.
 type ListChildrenOutput struct {
-	Children  []Child `aws:"Children"`
+	Children  []Child `aws:"Children,always"`
 	NextToken string  `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -406,7 +406,7 @@ type ListCreateAccountStatusInput struct {
 
 // ListCreateAccountStatusOutput is shape ListCreateAccountStatusResponse.
 type ListCreateAccountStatusOutput struct {
-	CreateAccountStatuses []CreateAccountStatus `aws:"CreateAccountStatuses"`
+	CreateAccountStatuses []CreateAccountStatus `aws:"CreateAccountStatuses,always"`
 	NextToken             string                `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -419,7 +419,7 @@ type ListDelegatedAdministratorsInput struct {
 
 // ListDelegatedAdministratorsOutput is shape ListDelegatedAdministratorsResponse.
 type ListDelegatedAdministratorsOutput struct {
-	DelegatedAdministrators []DelegatedAdministrator `aws:"DelegatedAdministrators"`
+	DelegatedAdministrators []DelegatedAdministrator `aws:"DelegatedAdministrators,always"`
 	NextToken               string                   `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -432,7 +432,7 @@ type ListDelegatedServicesForAccountInput struct {
 
 // ListDelegatedServicesForAccountOutput is shape ListDelegatedServicesForAccountResponse.
 type ListDelegatedServicesForAccountOutput struct {
-	DelegatedServices []DelegatedService `aws:"DelegatedServices"`
+	DelegatedServices []DelegatedService `aws:"DelegatedServices,always"`
 	NextToken         string             `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -463,7 +463,7 @@ type ListHandshakesForAccountInput struct {
 
 // ListHandshakesForAccountOutput is shape ListHandshakesForAccountResponse.
 type ListHandshakesForAccountOutput struct {
-	Handshakes []Handshake `aws:"Handshakes"`
+	Handshakes []Handshake `aws:"Handshakes,always"`
 	NextToken  string      `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -476,7 +476,7 @@ type ListHandshakesForOrganizationInput struct {
 
 // ListHandshakesForOrganizationOutput is shape ListHandshakesForOrganizationResponse.
 type ListHandshakesForOrganizationOutput struct {
-	Handshakes []Handshake `aws:"Handshakes"`
+	Handshakes []Handshake `aws:"Handshakes,always"`
 	NextToken  string      `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -503,7 +503,7 @@ type ListOrganizationalUnitsForParentInput struct {
 
 // ListOrganizationalUnitsForParentOutput is shape ListOrganizationalUnitsForParentResponse.
 type ListOrganizationalUnitsForParentOutput struct {
-	OrganizationalUnits []OrganizationalUnit `aws:"OrganizationalUnits"`
+	OrganizationalUnits []OrganizationalUnit `aws:"OrganizationalUnits,always"`
 	NextToken           string               `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -529,7 +529,7 @@ type ListParentsInput struct {
 
 // ListParentsOutput is shape ListParentsResponse.
 type ListParentsOutput struct {
-	Parents   []Parent `aws:"Parents"`
+	Parents   []Parent `aws:"Parents,always"`
 	NextToken string   `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -542,7 +542,7 @@ type ListPoliciesInput struct {
 
 // ListPoliciesOutput is shape ListPoliciesResponse.
 type ListPoliciesOutput struct {
-	Policies  []PolicySummary `aws:"Policies"`
+	Policies  []PolicySummary `aws:"Policies,always"`
 	NextToken string          `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -556,7 +556,7 @@ type ListPoliciesForTargetInput struct {
 
 // ListPoliciesForTargetOutput is shape ListPoliciesForTargetResponse.
 type ListPoliciesForTargetOutput struct {
-	Policies  []PolicySummary `aws:"Policies"`
+	Policies  []PolicySummary `aws:"Policies,always"`
 	NextToken string          `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -568,7 +568,7 @@ type ListRootsInput struct {
 
 // ListRootsOutput is shape ListRootsResponse.
 type ListRootsOutput struct {
-	Roots     []Root `aws:"Roots"`
+	Roots     []Root `aws:"Roots,always"`
 	NextToken string `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -580,7 +580,7 @@ type ListTagsForResourceInput struct {
 
 // ListTagsForResourceOutput is shape ListTagsForResourceResponse.
 type ListTagsForResourceOutput struct {
-	Tags      []Tag  `aws:"Tags"`
+	Tags      []Tag  `aws:"Tags,always"`
 	NextToken string `aws:"NextToken,max=100000,pat=8"`
 }
 
@@ -593,7 +593,7 @@ type ListTargetsForPolicyInput struct {
 
 // ListTargetsForPolicyOutput is shape ListTargetsForPolicyResponse.
 type ListTargetsForPolicyOutput struct {
-	Targets   []PolicyTargetSummary `aws:"Targets"`
+	Targets   []PolicyTargetSummary `aws:"Targets,always"`
 	NextToken string                `aws:"NextToken,max=100000,pat=8"`
 }
 

@@ -58,9 +58,14 @@ func TestTheFrontProcessHoldsNoSecretInItsMemory(t *testing.T) {
 	if _, err := admin.query(t.Context(), "iam", "2010-05-08", "CreateVirtualMFADevice", url.Values{"VirtualMFADeviceName": {"pager"}}, &device); err != nil {
 		t.Fatal(err)
 	}
-	secrets := [][]byte{[]byte(admin.SecretAccessKey), []byte(key.Secret), []byte(session.Secret), device.Seed, device.QR[1000:1080],
+	seed, seedErr := base64.StdEncoding.DecodeString(string(device.Seed)) // blobs are base64 in the answer
+	qr, qrErr := base64.StdEncoding.DecodeString(string(device.QR))
+	if seedErr != nil || qrErr != nil || len(qr) < 800 {
+		t.Fatal(seedErr, qrErr, len(qr))
+	}
+	secrets := [][]byte{[]byte(admin.SecretAccessKey), []byte(key.Secret), []byte(session.Secret), seed, qr[600:680],
 		// As they stood in the answer:
-		base64.StdEncoding.AppendEncode(nil, device.Seed), base64.StdEncoding.AppendEncode(nil, device.QR)[2000:2080]}
+		device.Seed, device.QR[1000:1080]}
 	scanned, hits, err := searchProcess(p.pid(), secrets...)
 	if err != nil {
 		t.Fatal(err)

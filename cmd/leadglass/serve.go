@@ -88,6 +88,7 @@ Plain HTTP is served on loopback only; any other address needs --tls-cert and
 	f.StringVar(&cfg.IssuerCA, "issuer-ca", "", "certificates (PEM) that may vouch for OpenID Connect issuers, beside the system's")
 	f.StringSliceVar(&cfg.PrivateIssuers, "private-issuers", nil, "hosts, or host:port, of OpenID Connect issuers that may have private addresses")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "URL by which others reach the plane, for the tokens that it issues (default: where it serves)")
+	f.Var(quotasOf(&cfg), "quota", "what an account or an organization may hold, where AWS's defaults are too few, as in UsersPerAccount=200000,RolesPerAccount=50000")
 	f.BoolVar(&cfg.Insecure, "insecure-no-lockdown", false, "start the HSM and the authority even where they cannot be locked down; shown in health and log")
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")

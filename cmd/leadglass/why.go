@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -189,6 +190,10 @@ func explain(e *whyEvent) *explanation {
 	d := e.Additional.Leadglass.Decision
 	denied := strings.HasPrefix(e.ErrorCode, "AccessDenied")
 	switch {
+	case denied && (d == nil || strings.HasPrefix(d.Reason, "allow")) && !byPolicy(e.ErrorMessage):
+		// A second factor or an old password that is wrong, say: no policy has to do with it.
+		x.Verdict, x.Why = "denied", "No policy denied it, the operation itself did: "+e.ErrorMessage
+		return x
 	case d == nil && denied:
 		x.Verdict = "denied"
 		x.Why = "The record says only that it was denied: the resource belongs to another account, or would if it existed."
@@ -228,6 +233,12 @@ func explain(e *whyEvent) *explanation {
 	return x
 }
 
+// byPolicy says whether a refusal's text is that of a policy's denial; none is
+// what the record of a caller holds who may not know more.
+func byPolicy(message string) bool {
+	return message == "" || strings.Contains(message, "not authorized to perform") || strings.Contains(message, "not allowed to access")
+}
+
 // article puts a or an before a policy type's name.
 func article(name string) string {
 	if strings.HasPrefix(name, "i") {
@@ -264,13 +275,19 @@ func (x *explanation) remedies(explicit bool) {
 			add("Statement %s would allow it if %s.", s.name(), strings.Join(parts, ", and "))
 		}
 	}
+	or := func(what string) string { // one of several ways, or the only one
+		if len(x.Remedies) > 0 {
+			return "Or " + what
+		}
+		return strings.ToUpper(what[:1]) + what[1:]
+	}
 	switch {
 	case explicit:
-		add("Or have the statement changed, so that it spares this call.")
+		add("%s", or("have the statement changed, so that it spares this call."))
 	case x.By == "resource":
 		add("Have the resource's policy allow %s to %s, or let it delegate to the account.", x.Action, x.Caller)
 	case x.Action != "":
-		add("Or add to %s: {\"Effect\":\"Allow\",\"Action\":%q,\"Resource\":%q}", owner[x.By], x.Action, x.Resource)
+		add("%s %s: {\"Effect\":\"Allow\",\"Action\":%q,\"Resource\":%q}", or("add to"), owner[x.By], x.Action, x.Resource)
 	}
 }
 
@@ -325,6 +342,24 @@ func (c *whyCondition) state() string {
 	return "it wants " + wants + "; the request says " + strings.Join(c.Found, ", ")
 }
 
+// statementOf tells a decision's name of a statement, POLICY#INDEX or
+// POLICY#SID, as the statements themselves are told: counted from one.
+func statementOf(match string) string {
+	i := strings.LastIndexByte(match, '#')
+	if i < 0 {
+		return match
+	}
+	policy, which := match[:i], match[i+1:]
+	if policy == "resource" {
+		policy = "the " + typeNames[policy]
+	}
+	n, err := strconv.Atoi(which)
+	if err != nil {
+		return fmt.Sprintf("statement %q of %s", which, policy)
+	}
+	return fmt.Sprintf("statement %d of %s", n+1, policy)
+}
+
 // text is the explanation for people.
 func (x *explanation) text(w io.Writer) {
 	what := x.Call
@@ -336,7 +371,7 @@ func (x *explanation) text(w io.Writer) {
 		fmt.Fprintf(w, "  policy: %s\n", x.Policy)
 	}
 	for _, m := range x.Matched {
-		fmt.Fprintf(w, "  matched: %s\n", m)
+		fmt.Fprintf(w, "  matched: %s\n", statementOf(m))
 	}
 	for i := range x.Statements {
 		s := &x.Statements[i]

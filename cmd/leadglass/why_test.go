@@ -28,20 +28,38 @@ func TestEveryKindOfRecordIsExplained(t *testing.T) {
 			"denied", "No identity-based policy allows it.", "held (it wants ${aws:PrincipalTag/Ward}, and the request has no aws:PrincipalTag/Ward; the request says 4)"},
 		"a denial for want of a second factor": {decision(`{"reason":"explicit deny: identity","statements":[{"by":"identity","policy":"mfa","sid":"MFA","effect":"Deny","text":"{}","conditions":[{"operator":"BoolIfExists","key":"aws:MultiFactorAuthPresent","wants":["false"],"absent":true}]}]}`),
 			"denied", "A statement of an identity-based policy denies it", "it applies while aws:MultiFactorAuthPresent is absent"},
-		"a session that may not": {decision(`{"reason":"implicit deny: none"}`), "denied", "may not make this call at all", "Use other credentials"},
+		"a second factor that is wrong":     {`{"errorCode":"AccessDenied","errorMessage":"MultiFactorAuthentication failed with invalid MFA one time pass code."}`, "denied", "No policy denied it, the operation itself did: MultiFactorAuthentication failed", ""},
+		"a password that is wrong":          {`{"errorCode":"AccessDenied","errorMessage":"The old password was incorrect.","additionalEventData":{"leadglass":{"policyDecision":{"allow":["p#0"],"reason":"allow: identity"}}}}`, "denied", "the operation itself did: The old", ""},
+		"another account's resource, named": {`{"errorCode":"AccessDenied","errorMessage":"User: x is not authorized to perform: sts:AssumeRole on resource: y"}`, "denied", "says only that it was denied", "Ask the owner"},
+		"nothing near":                      {decision(`{"reason":"implicit deny: identity","action":"s3:GetObject","resource":"*"}`), "denied", "No identity-based policy allows it.", "\x00Add to a policy of the caller: {"},
+		"a session that may not":            {decision(`{"reason":"implicit deny: none"}`), "denied", "may not make this call at all", "Use other credentials"},
 	} {
 		var e whyEvent
 		if err := json.Unmarshal([]byte(c.event), &e); err != nil {
 			t.Fatal(err)
 		}
 		x := explain(&e)
-		if x.Verdict != c.verdict || !strings.Contains(x.Why, c.why) || !strings.Contains(strings.Join(x.Remedies, "\n"), c.remedy) || c.remedy == "" && x.Remedies != nil {
+		if x.Verdict != c.verdict || !strings.Contains(x.Why, c.why) || !strings.Contains("\x00"+strings.Join(x.Remedies, "\n"), c.remedy) || c.remedy == "" && x.Remedies != nil {
 			t.Errorf("%s: %s, %s, %q", name, x.Verdict, x.Why, x.Remedies)
 		}
 		var text strings.Builder
 		x.text(&text)
 		if !strings.Contains(text.String(), x.Why) {
 			t.Errorf("%s: %s", name, text.String())
+		}
+	}
+}
+
+func TestAStatementThatMatchedIsCountedAsTheOthersAre(t *testing.T) {
+	for match, want := range map[string]string{
+		"tagged#1":                             "statement 2 of tagged",
+		"resource#Enable IAM User Permissions": `statement "Enable IAM User Permissions" of the resource-based policy`,
+		"grant":                                "grant",
+	} {
+		var text strings.Builder
+		(&explanation{Matched: []string{match}}).text(&text)
+		if !strings.Contains(text.String(), "  matched: "+want+"\n") {
+			t.Errorf("%s is told as %s", match, text.String())
 		}
 	}
 }

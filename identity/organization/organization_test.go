@@ -222,6 +222,9 @@ func TestLevelsKeepTheirPointerWhileNothingChangesForTheAccount(t *testing.T) {
 	la, lb := w.Levels(a), w.Levels(b)
 	w.must(w.Tag(ctx, org, a, []organization.Tag{{Key: "k", Value: "v"}}))
 	w.must(w.AttachPolicy(ctx, org, p, unit))
+	if err := w.AttachPolicy(ctx, org, p, unit); organization.CodeOf(err) != organization.DuplicateAttachment || !strings.Contains(err.Error(), "is already attached") {
+		t.Errorf("attached twice: %v", err)
+	}
 	if w.Levels(a) != la {
 		t.Error("a's levels were replaced by a change that is not above it")
 	}

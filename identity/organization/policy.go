@@ -283,7 +283,7 @@ func (o *Organizations) AttachPolicy(ctx context.Context, org, id, target string
 	return o.reattach(ctx, org, id, target, func(t Type, ids []string) ([]string, error) {
 		switch {
 		case slices.Contains(ids, id):
-			return nil, refuse(DuplicateAttachment, "A policy with the specified name and type already exists.")
+			return nil, refuse(DuplicateAttachment, "The selected policy is already attached to the specified target.")
 		case len(ids) >= MaxAttached:
 			return nil, violates("MAX_POLICY_TYPE_ATTACHMENT_LIMIT_EXCEEDED", "You have attached the maximum number of policies of type %s to the target.", t)
 		}

@@ -161,8 +161,20 @@ func TestTheSDKSeesAnAccountAsAWhole(t *testing.T) {
 	if users != 1 || groups != 2 || roles != 1 || policies != 2 {
 		t.Errorf("%d users, %d groups, %d roles, %d policies", users, groups, roles, policies)
 	}
+	must(errorOf(c.CreateUser(ctx, &sdk.CreateUserInput{UserName: aws.String("bare")})))
+	must(errorOf(c.ListAttachedUserPolicies(ctx, &sdk.ListAttachedUserPoliciesInput{UserName: aws.String("bare")})))
+	if !strings.Contains(tr.last, "<AttachedPolicies/>") {
+		t.Errorf("no empty AttachedPolicies in %s", tr.last)
+	}
+	must(errorOf(c.DeleteUser(ctx, &sdk.DeleteUserInput{UserName: aws.String("bare")})))
 	filtered, err := c.GetAccountAuthorizationDetails(ctx, &sdk.GetAccountAuthorizationDetailsInput{Filter: []types.EntityType{types.EntityTypeGroup}})
 	must(err)
+	// Whoever reads filtered["UserDetailList"], as scripts do, finds an empty list there.
+	for _, list := range []string{"UserDetailList", "RoleDetailList", "Policies"} {
+		if !strings.Contains(tr.last, "<"+list+"/>") {
+			t.Errorf("no empty %s in %s", list, tr.last)
+		}
+	}
 	if len(filtered.GroupDetailList) != 2 || len(filtered.UserDetailList)+len(filtered.RoleDetailList)+len(filtered.Policies) != 0 {
 		t.Errorf("groups alone: %s", tr.last)
 	}

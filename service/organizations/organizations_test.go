@@ -233,8 +233,10 @@ func TestPagesAreWholeAndGoOnWhereTheyEnded(t *testing.T) {
 	if len(seen) != 25 || len(requests) != 24 {
 		t.Errorf("%d accounts, %d requests", len(seen), len(requests))
 	}
-	if _, err := p.try(p.management, &api.ListAccountsInput{NextToken: "%"}); codeOf(err) != "InvalidInputException" {
-		t.Errorf("a bad token: %v", err)
+	for _, token := range []string{"%", "garbage", "OTk5OTk5OTk5OTk5"} { // the last one is an account id in base64
+		if _, err := p.try(p.management, &api.ListAccountsInput{NextToken: token}); codeOf(err) != "InvalidInputException" {
+			t.Errorf("the bad token %s: %v", token, err)
+		}
 	}
 }
 

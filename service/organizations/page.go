@@ -3,9 +3,14 @@ package organizations
 import (
 	"encoding/base64"
 	"sort"
+	"strings"
 
 	api "github.com/leadglass/leadglass/api/organizations"
 )
+
+// tokenMark begins every token, so that a text that merely decodes is no place
+// in a listing: it would be answered by a page that skips what is before it.
+const tokenMark = "after:"
 
 // pageSize is the longest page, which is the model's limit too.
 const pageSize = 20
@@ -16,11 +21,12 @@ const pageSize = 20
 func page[T, S any](items []T, token string, most *int32, key func(T) string, shape func(T) S) (out []S, next string, err error) {
 	start := 0
 	if token != "" {
-		after, err := base64.RawURLEncoding.DecodeString(token)
-		if err != nil {
+		text, err := base64.RawURLEncoding.DecodeString(token)
+		after, ok := strings.CutPrefix(string(text), tokenMark)
+		if err != nil || !ok {
 			return nil, "", &api.InvalidInputException{Message: "You provided a NextToken that isn't valid.", Reason: api.InvalidInputExceptionReasonInvalidNextToken}
 		}
-		start = sort.Search(len(items), func(i int) bool { return key(items[i]) > string(after) })
+		start = sort.Search(len(items), func(i int) bool { return key(items[i]) > after })
 	}
 	n := pageSize
 	if most != nil {
@@ -32,7 +38,7 @@ func page[T, S any](items []T, token string, most *int32, key func(T) string, sh
 		out = append(out, shape(it))
 	}
 	if end < len(items) {
-		next = base64.RawURLEncoding.EncodeToString([]byte(key(items[end-1])))
+		next = base64.RawURLEncoding.EncodeToString([]byte(tokenMark + key(items[end-1])))
 	}
 	return out, next, nil
 }
