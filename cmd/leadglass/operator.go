@@ -23,7 +23,7 @@ func operatorHealthCommand() *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use:   "health",
-		Short: "How the plane is, and how its boundaries are locked down",
+		Short: "How the plane is, how its boundaries are locked down, and how signatures are checked",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cl, err := operatorClient(data, profile)

@@ -55,7 +55,11 @@ credentials and config files under DATA/client (profiles "operator" and
 "customer", readable by their owner alone).
 
 Plain HTTP is served on loopback only; any other address needs --tls-cert and
---tls-key.`,
+--tls-key.
+
+Settings may stand in a file (--config); the command line wins. OpenID Connect
+issuers with a public address and an ordinary certificate need no setting,
+others --private-issuers and --issuer-ca.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			calmMonitor()
