@@ -57,7 +57,7 @@ func TestListingsComeInPages(t *testing.T) {
 	if len(page.Items) != 5 || page.Marker != "" {
 		t.Errorf("%d of five, marker %q", len(page.Items), page.Marker)
 	}
-	for _, l := range []directory.List{{MaxItems: -1}, {MaxItems: 1001}, {Marker: "!"}, {PathPrefix: "five"}} {
+	for _, l := range []directory.List{{MaxItems: -1}, {MaxItems: 1001}, {Marker: "!"}, {Marker: "garbage"}, {Marker: "Zml2ZQ"}, {PathPrefix: "five"}} {
 		_, err := w.ListUsers(w.account, l)
 		w.refused(err, directory.ValidationError, "")
 	}

@@ -47,6 +47,10 @@ func pageOf[T any](list List, n int, key func(i int) string, item func(i int) (T
 // takes markers of up to 320 characters.
 const maxMarked = 200
 
+// markMark begins what a marker says, so that a text that merely decodes is no
+// place in a listing: its page would leave out what is before it.
+const markMark = "after:"
+
 // markerOf says where a page ended. Keys that are too long (of tags) are named
 // by their hash.
 func markerOf(key string) string {
@@ -54,7 +58,7 @@ func markerOf(key string) string {
 		h := sha256.Sum256([]byte(key))
 		return "~" + hex.EncodeToString(h[:])
 	}
-	return base64.RawURLEncoding.EncodeToString([]byte(key))
+	return base64.RawURLEncoding.EncodeToString([]byte(markMark + key))
 }
 
 // seek finds the first of n items behind a marker.
@@ -67,11 +71,12 @@ func seek(marker string, n int, key func(i int) string) (start int, ok bool) {
 		}
 		return 0, false // it was deleted meanwhile, and its place is not known
 	}
-	after, err := base64.RawURLEncoding.DecodeString(marker)
-	if err != nil {
+	text, err := base64.RawURLEncoding.DecodeString(marker)
+	after, ok := strings.CutPrefix(string(text), markMark)
+	if err != nil || !ok {
 		return 0, false
 	}
-	return sort.Search(n, func(i int) bool { return key(i) > string(after) }), true
+	return sort.Search(n, func(i int) bool { return key(i) > after }), true
 }
 
 // checkPrefix returns the path prefix to be compared.
