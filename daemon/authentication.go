@@ -103,6 +103,6 @@ func (d *Daemon) authentication() leadglass.Authentication {
 
 // keyModeWarning says what key mode gives up, to whoever starts the plane.
 func (d *Daemon) keyModeWarning() string {
-	return fmt.Sprintf("key mode for %s: this process holds, for up to %v after a customer's request, the key that signs that customer's requests to that service until the end of the day; whoever controls this process could sign as that customer. Witness mode (the default) holds no such key. Every key that is handed out is an event in the customer's audit log.",
+	return fmt.Sprintf("key mode for %s: this process holds, for up to %v after a customer's request, the key that signs that customer's requests to that service and region until 15 minutes past midnight UTC; whoever controls this process could sign as that customer. Witness mode (the default) holds no such key. Every key that is handed out is an event in the customer's audit log.",
 		strings.Join(d.cfg.KeyMode, ", "), cmp.Or(d.cfg.KeyTTL, sessions.KeyTTL))
 }

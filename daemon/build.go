@@ -198,10 +198,14 @@ func (d *Daemon) openServices(context.Context) error {
 	}
 	d.gate, err = gate.New(gate.Config{
 		Router: router, Operations: ops, Authenticator: d.sessions, Recorder: d.log, Accesses: d.directory, Clock: clock.System,
-		Region: d.cfg.Region, Operator: d.operator, Organizations: d.orgs, Logger: d.cfg.Logger,
+		Region: d.cfg.Region, Operator: d.operator, Organizations: d.orgs, Resume: d.resume, Logger: d.cfg.Logger,
 	})
 	return err
 }
+
+// resume gives a connection back to the server. Requests arrive only when
+// there is one.
+func (d *Daemon) resume(c net.Conn) bool { return d.resumed.take(c) }
 
 // listen opens the port. Requests are answered from Start's end on.
 func (d *Daemon) listen(context.Context) (err error) {
@@ -220,6 +224,8 @@ func (d *Daemon) listen(context.Context) (err error) {
 	if d.listener, err = net.Listen("tcp", d.cfg.Listen); err != nil {
 		return err
 	}
+	d.resumed = newResumption(d.listener.Addr())
+	d.server.ConnState = d.resumed.state
 	if d.cfg.TLSCert == "" {
 		return nil
 	}

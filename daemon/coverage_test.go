@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/leadglass/leadglass/identity/organization"
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/wire"
 )
@@ -19,7 +20,8 @@ var update = flag.Bool("update", false, "write docs/COVERAGE.md")
 // cannot say what is not so.
 func TestTheCoverageDocumentIsTrue(t *testing.T) {
 	path := filepath.Join("..", "docs", "COVERAGE.md")
-	want := coverage((&Daemon{}).tables())
+	// What a table has only beside its neighbour is served, too: a plane always has all of them.
+	want := coverage((&Daemon{orgs: new(organization.Organizations)}).tables())
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

@@ -124,6 +124,7 @@ type Daemon struct {
 
 	listener net.Listener
 	server   *http.Server
+	resumed  *resumption // set with listener
 	workers  sync.WaitGroup
 	cancel   context.CancelFunc // ends the workers
 	fatal    chan error         // the first thing that must not fail and did
@@ -242,11 +243,13 @@ func (d *Daemon) watch(ctx context.Context) {
 	wait("the store", d.store.Failed(), func() error { return errors.New("a write or fsync failed; what the disk holds is unknown") })
 	wait("the HSM", d.hsm.Done(), d.hsm.Wait)
 	wait("the identity authority", d.authority.Done(), d.authority.Wait)
-	d.workers.Go(func() {
-		if err := d.server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
-			d.fail(fmt.Errorf("daemon: serving: %w", err))
-		}
-	})
+	for _, l := range []net.Listener{d.listener, d.resumed} {
+		d.workers.Go(func() {
+			if err := d.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				d.fail(fmt.Errorf("daemon: serving: %w", err))
+			}
+		})
+	}
 	d.workers.Go(func() { d.keys.Run(ctx) })
 }
 
@@ -263,6 +266,10 @@ func (d *Daemon) stop(ctx context.Context) error {
 		}
 	}
 	if d.server != nil {
+		if d.resumed != nil {
+			d.resumed.Close()
+			d.resumed.hangUp()
+		}
 		if err := d.server.Shutdown(ctx); err != nil {
 			note("serving", err)
 			d.server.Close()

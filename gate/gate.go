@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,7 @@ type Recorder interface {
 	AppendAll(ctx context.Context, es []log.Event) ([]log.Receipt, error)
 }
 
-// Config is what a gate needs; every field is required but Accesses, Organizations and Logger.
+// Config is what a gate needs; every field is required but Accesses, Organizations, Resume and Logger.
 type Config struct {
 	Router        *wire.Router
 	Operations    []operation.Operation
@@ -71,7 +72,10 @@ type Config struct {
 	Accesses Accesses // nil: not noted
 	// Organizations says what limits an account from above; nil: nothing does.
 	Organizations *organization.Organizations
-	Logger        *slog.Logger // nil: silent
+	// Resume gives a connection back to the server that an answer with a secret took over, and says whether the server
+	// has it; nil: such a connection is closed.
+	Resume func(net.Conn) bool
+	Logger *slog.Logger // nil: silent
 }
 
 func (c *Config) valid() error {

@@ -53,7 +53,9 @@ func (x *exchange) write() {
 
 // writeRevealed sends an answer that holds secrets. It takes the connection
 // over, so that the only buffer that ever holds them is its own, and wipes it
-// (I-3); net/http would leave a copy in its pooled write buffers.
+// (I-3); net/http would leave a copy in its pooled write buffers. Afterwards
+// the connection goes back to the server, if the client wants to keep it and
+// nothing of a next request was read yet.
 //
 // HTTP/2 connections cannot be taken over; the server is therefore started
 // without HTTP/2.
@@ -63,13 +65,22 @@ func (x *exchange) writeRevealed(resp wire.Response, revealed []operation.Reveal
 			r.Secret.Destroy()
 		}
 	}()
-	conn, _, err := http.NewResponseController(x.w).Hijack()
+	conn, read, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
 		x.gate.Logger.Error("cannot take the connection over", "request", x.call.RequestID, "error", err)
 		x.w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
-	defer conn.Close()
+	kept := false
+	defer func() {
+		if !kept {
+			conn.Close()
+		}
+	}()
+	connection := "" // HTTP/1.1 keeps it unless told otherwise
+	if x.gate.Resume == nil || x.r.Close || !x.r.ProtoAtLeast(1, 1) || read.Reader.Buffered() > 0 {
+		connection = "close"
+	}
 	var b bytes.Buffer
 	b.Grow(2<<10 + len(resp.Body)) // never grows again: an outgrown buffer would stay unwiped
 	b.WriteString("HTTP/1.1 " + strconv.Itoa(resp.Status) + " " + http.StatusText(resp.Status) + "\r\n")
@@ -80,7 +91,7 @@ func (x *exchange) writeRevealed(resp wire.Response, revealed []operation.Reveal
 		{"X-Amzn-Requestid", x.call.RequestID},
 		{"X-Leadglass-Audit-Receipt", x.receipt},
 		{"Cache-Control", "no-store"},
-		{"Connection", "close"},
+		{"Connection", connection},
 	} {
 		if line[1] != "" {
 			b.WriteString(line[0] + ": " + line[1] + "\r\n")
@@ -99,6 +110,11 @@ func (x *exchange) writeRevealed(resp wire.Response, revealed []operation.Reveal
 			return
 		}
 	}
-	conn.SetWriteDeadline(time.Now().Add(Deadline))
-	conn.Write(out)
+	if conn.SetWriteDeadline(time.Now().Add(Deadline)) != nil {
+		return
+	}
+	if _, err := conn.Write(out); err != nil || connection == "close" {
+		return
+	}
+	kept = conn.SetDeadline(time.Time{}) == nil && x.gate.Resume(conn)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -180,8 +181,14 @@ func (b *bench) run(ctx context.Context, only []string) ([]measured, error) {
 		return nil, err
 	}
 	defer b.json(context.WithoutCancel(ctx), "kms", "ScheduleKeyDeletion", map[string]any{"KeyId": arn, "PendingWindowInDays": 7}, nil)
+	role, drop, err := b.role(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer drop()
 	all := []work{
-		formWork("GetCallerIdentity", "sts", "2011-06-15"),
+		formWork("GetCallerIdentity", "sts", "2011-06-15", nil),
+		formWork("AssumeRole", "sts", "2011-06-15", url.Values{"RoleArn": {role}, "RoleSessionName": {"bench"}}),
 		jsonWork("Encrypt", map[string]any{"KeyId": arn, "Plaintext": plain, "EncryptionContext": encryptionContext}),
 		jsonWork("Decrypt", map[string]any{"CiphertextBlob": sealed.CiphertextBlob, "EncryptionContext": encryptionContext}),
 		jsonWork("GenerateDataKey", map[string]any{"KeyId": arn, "KeySpec": "AES_256", "EncryptionContext": encryptionContext}),
@@ -198,9 +205,26 @@ func (b *bench) run(ctx context.Context, only []string) ([]measured, error) {
 		results = append(results, r)
 	}
 	if len(results) == 0 {
-		return nil, usageError{errors.New("--operation names none of GetCallerIdentity, Encrypt, Decrypt, GenerateDataKey")}
+		return nil, usageError{errors.New("--operation names none of GetCallerIdentity, AssumeRole, Encrypt, Decrypt, GenerateDataKey")}
 	}
 	return results, nil
+}
+
+// role makes a role that the caller's account may assume.
+func (b *bench) role(ctx context.Context) (arn string, drop func(), err error) {
+	var made struct {
+		ARN string `xml:"CreateRoleResult>Role>Arn"`
+	}
+	name := "leadglass-bench-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	_, err = b.query(ctx, "iam", "2010-05-08", "CreateRole", url.Values{"RoleName": {name}, "AssumeRolePolicyDocument": {
+		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"aws:PrincipalAccount":"${aws:ResourceAccount}"}}}}`,
+	}}, &made)
+	if err != nil {
+		return "", nil, err
+	}
+	return made.ARN, func() {
+		b.query(context.WithoutCancel(ctx), "iam", "2010-05-08", "DeleteRole", url.Values{"RoleName": {name}}, nil)
+	}, nil
 }
 
 // measure keeps every connection busy with one operation.

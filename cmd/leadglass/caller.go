@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,8 +28,10 @@ func jsonWork(op string, in any) work {
 	}}
 }
 
-func formWork(op, service, version string) work {
-	return work{name: op, service: service, body: []byte(url.Values{"Action": {op}, "Version": {version}}.Encode()), header: map[string]string{
+func formWork(op, service, version string, in url.Values) work {
+	form := url.Values{"Action": {op}, "Version": {version}}
+	maps.Copy(form, in)
+	return work{name: op, service: service, body: []byte(form.Encode()), header: map[string]string{
 		"Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
 	}}
 }

@@ -38,6 +38,10 @@ func operatorHealthCommand() *cobra.Command {
 					Running, LockedDown bool
 					Measures, Missing   []string
 				}
+				Authentication struct {
+					KeyModeServices                                                          []string
+					RevocationEpoch, RevocationStreamAge, SigningKeysIssued, SigningKeysKept int64
+				}
 				Warnings []string
 			}
 			if _, err := cl.json(cmd.Context(), "leadglass", "GetHealth", struct{}{}, &h); err != nil {
@@ -55,6 +59,12 @@ func operatorHealthCommand() *cobra.Command {
 					}
 					fmt.Fprintf(w, "  %-10s %s (%s)\n", b.Name, state, strings.Join(b.Measures, ", "))
 				}
+				a := h.Authentication
+				mode := "witness mode: no signing key leaves the authority"
+				if len(a.KeyModeServices) > 0 {
+					mode = fmt.Sprintf("key mode for %s: %d signing keys issued, %d kept", strings.Join(a.KeyModeServices, ", "), a.SigningKeysIssued, a.SigningKeysKept)
+				}
+				fmt.Fprintf(w, "  %-10s %s (revocations up to epoch %d, heard of %d ms ago)\n", "signatures", mode, a.RevocationEpoch, a.RevocationStreamAge)
 				for _, x := range h.Warnings {
 					fmt.Fprintln(w, "warning:", x)
 				}

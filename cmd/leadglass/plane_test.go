@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -218,8 +219,13 @@ func TestTheTourHolds(t *testing.T) {
 	if err := tour.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(tour.claims) < 10 {
+	if len(tour.claims) < 19 {
 		t.Errorf("only %d claims were tried", len(tour.claims))
+	}
+	for _, about := range []string{"guardrail", "OIDC issuer", "explains itself", "session that is ended"} {
+		if !slices.ContainsFunc(tour.claims, func(c claim) bool { return strings.Contains(c.Claim, about) }) {
+			t.Errorf("no claim about: %s", about)
+		}
 	}
 }
 

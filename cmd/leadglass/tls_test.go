@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -42,6 +44,47 @@ func certificate(t *testing.T, dir string) (cert, key string) {
 		}
 	}
 	return cert, key
+}
+
+// keptConnections counts the connections that calls open.
+func keptConnections(t *testing.T, opened *int) context.Context {
+	return httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		if !i.Reused {
+			*opened++
+		}
+	}})
+}
+
+func TestAConnectionOutlivesAnswersWithSecrets(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := certificate(t, dir)
+	for name, flags := range map[string][]string{"plain": nil, "TLS": {"--tls-cert", cert, "--tls-key", key}} {
+		t.Run(name, func(t *testing.T) {
+			if name == "TLS" {
+				t.Setenv("AWS_CA_BUNDLE", cert)
+			}
+			p := newPlane(t, filepath.Join(dir, name), flags...)
+			c := p.client(t, "customer")
+			opened := 0
+			ctx := keptConnections(t, &opened)
+			for range 3 {
+				if _, err := c.query(ctx, "sts", "2011-06-15", "GetSessionToken", nil, nil); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := c.json(ctx, "kms", "ListKeys", map[string]any{}, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if opened != 1 {
+				t.Errorf("six calls, three of them with secrets, took %d connections", opened)
+			}
+			began := time.Now()
+			p.stop()
+			if took := time.Since(began); took > 4*time.Second {
+				t.Errorf("stopping took %v: it waited for the connection that was given back", took)
+			}
+		})
+	}
 }
 
 func TestAPlaneServesTLSAndSaysSoInItsRecords(t *testing.T) {

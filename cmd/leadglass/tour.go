@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/leadglass/leadglass/identity/federation/exampleissuer"
 )
 
 // records are what the tour protects: real, de-identified patient records.
@@ -39,7 +41,11 @@ func tourCommand() *cobra.Command {
 customers of one operator, hospital A protects real heart-disease records with a
 key that the operator cannot use, and proves afterwards what happened. For each
 claim it prints what was tried, by whom, what happened, and the evidence; it
-exits 1 if a claim does not hold.`,
+exits 1 if a claim does not hold.
+
+Then the two hospitals join a group and are put under a guardrail that even
+their administrators cannot lift, and hospital A's doctors sign in by the
+hospital's own OpenID Connect issuer, each to her ward's records and no other's.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if out.format != "text" && out.format != "json" {
@@ -115,6 +121,7 @@ func (c claim) write(w io.Writer) {
 type tour struct {
 	dir     string
 	plane   *plane
+	issuer  *exampleissuer.Issuer // hospital A's own sign-in
 	claims  []claim
 	narrate func(claim)
 
@@ -132,12 +139,17 @@ func (t *tour) add(c claim) {
 }
 
 func (t *tour) run(ctx context.Context) error {
-	p, err := startPlane(ctx, filepath.Join(t.dir, "plane"))
+	flags, err := t.startIssuer()
+	if err != nil {
+		return fmt.Errorf("cannot start an issuer: %w", err)
+	}
+	defer t.issuer.Close()
+	p, err := startPlane(ctx, filepath.Join(t.dir, "plane"), flags...)
 	if err != nil && strings.Contains(err.Error(), "--insecure-no-lockdown") {
 		// The tour goes on where a machine cannot lock the boundaries down, and says so: that claim does hold here, that
 		// nothing runs unprotected unnoticed. A plane for real data is started so only by whoever decides to.
 		why := err
-		if p, err = startPlane(ctx, filepath.Join(t.dir, "plane"), "--insecure-no-lockdown"); err == nil {
+		if p, err = startPlane(ctx, filepath.Join(t.dir, "plane"), append(flags, "--insecure-no-lockdown")...); err == nil {
 			t.add(claim{
 				Promise: "3: key material only in the HSM process", Claim: "A boundary that cannot be locked down does not start unless told so in words", By: "operator",
 				Tried:    "leadglass serve on this machine",
@@ -161,6 +173,7 @@ func (t *tour) run(ctx context.Context) error {
 		t.tamper,
 		t.prove,
 		t.guardrail,
+		t.federate,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -101,6 +101,15 @@ type whyCondition struct {
 	Found    []string `json:"found,omitempty"`
 	Absent   bool     `json:"absent,omitempty"`
 	Hidden   bool     `json:"hidden,omitempty"` // the key was there, but its value is not in the record
+	// Variables are those in Wants.
+	Variables []whyVariable `json:"variables,omitempty"`
+}
+
+type whyVariable struct {
+	Key    string   `json:"key"`
+	Found  []string `json:"found,omitempty"`
+	Absent bool     `json:"absent,omitempty"`
+	Hidden bool     `json:"hidden,omitempty"`
 }
 
 // An explanation is the answer: Verdict is allowed, denied or failed.
@@ -297,6 +306,16 @@ func (s *whyStatement) lacks() (parts []string) {
 
 func (c *whyCondition) state() string {
 	wants := strings.Join(c.Wants, " or ")
+	for _, v := range c.Variables {
+		switch {
+		case v.Absent:
+			wants += ", and the request has no " + v.Key
+		case v.Hidden:
+			wants += ", where " + v.Key + " is not recorded"
+		default:
+			wants += ", where " + v.Key + " is " + strings.Join(v.Found, ", ")
+		}
+	}
 	switch {
 	case c.Absent:
 		return "it wants " + wants + "; the request has no such key"

@@ -67,6 +67,7 @@ type SigningKey struct {
 // pipelined over one connection.
 type Client struct {
 	link       *link.Client
+	arena      *secret.Arena // may be nil
 	asymmetric chan struct{} // a place for each SigV4A request that is being witnessed
 
 	mu      sync.Mutex
@@ -75,7 +76,12 @@ type Client struct {
 
 // NewClient returns a client over an established link.
 func NewClient(l *link.Client) *Client {
-	return &Client{link: l, asymmetric: make(chan struct{}, maxAsymmetric)}
+	// Without an arena every secret has pages of its own, as with one that is full.
+	arena, err := secret.NewArena(arenaSize)
+	if err != nil {
+		arena = nil
+	}
+	return &Client{link: l, arena: arena, asymmetric: make(chan struct{}, maxAsymmetric)}
 }
 
 // maxAsymmetric is how many SigV4A requests are witnessed at once: half of what
@@ -84,6 +90,10 @@ func NewClient(l *link.Client) *Client {
 // and its sender next to nothing; those that come in floods wait here for each
 // other, and nobody who signs by V4 waits behind them.
 const maxAsymmetric = 16
+
+// arenaSize is room for the secrets of some thousand answers that are under
+// way. Pages for each would cost as much as the rest of such an answer.
+const arenaSize = 64 << 10
 
 // call sends one operation and lets take copy out of the result, whose memory
 // is wiped when take returns.
@@ -137,12 +147,21 @@ func translate(err error) error {
 
 // keep copies a secret out of an answer into memory that is not paged or
 // dumped. The answer itself is wiped by the link.
-func keep(b []byte) (*secret.Bytes, error) {
-	s, err := secret.New(len(b))
+func (c *Client) keep(b []byte) (*secret.Bytes, error) {
+	s, err := c.room(len(b))
 	if err != nil {
 		return nil, err
 	}
 	return s, s.Use(func(own []byte) error { copy(own, b); return nil })
+}
+
+func (c *Client) room(n int) (*secret.Bytes, error) {
+	if c.arena != nil {
+		if s, err := c.arena.New(n); err == nil {
+			return s, nil
+		}
+	}
+	return secret.New(n)
 }
 
 // NewSecret makes the secret of a new long-term access key. sealed is the
@@ -153,7 +172,7 @@ func (c *Client) NewSecret(ctx context.Context, account, akid string) (sealed []
 	err = c.call(ctx, message.OpNewSecret, &p, func(r *message.Result) error {
 		sealed = append([]byte(nil), r.Sealed...)
 		var err error
-		sec, err = keep(r.Secret)
+		sec, err = c.keep(r.Secret)
 		return err
 	})
 	return sealed, sec, err
@@ -197,7 +216,7 @@ func (c *Client) witness(ctx context.Context, op uint64, p *message.Params) (cla
 // writes. Exactly one of sealed and token is given.
 func (c *Client) SigningKey(ctx context.Context, akid string, sealed []byte, token, date, region, service string) (k SigningKey, err error) {
 	p := message.Params{AccessKeyID: akid, Sealed: sealed, Token: []byte(token), Date: date, Region: region, Service: service}
-	err = c.call(ctx, message.OpSigningKey, &p, func(r *message.Result) error { return k.take(r, token != "") })
+	err = c.call(ctx, message.OpSigningKey, &p, func(r *message.Result) error { return c.take(&k, r, token != "") })
 	if err != nil {
 		return SigningKey{}, err
 	}
@@ -215,7 +234,7 @@ func (c *Client) IssueSession(ctx context.Context, claims Claims) (akid string, 
 	err = c.call(ctx, message.OpIssueSession, &message.Params{Claims: encoded}, func(r *message.Result) error {
 		akid, token = string(r.AccessKeyID), string(r.Token)
 		var err error
-		sec, err = keep(r.Secret)
+		sec, err = c.keep(r.Secret)
 		return err
 	})
 	if err != nil {
@@ -250,7 +269,7 @@ func (c *Client) OpenMessage(ctx context.Context, account, sealed string) (plain
 // event for the audit log, which the caller writes.
 func (c *Client) Resolve(ctx context.Context, q Request) (k SigningKey, err error) {
 	p := q.params()
-	err = c.call(ctx, message.OpResolve, &p, func(r *message.Result) error { return k.take(r, q.SessionToken != "") })
+	err = c.call(ctx, message.OpResolve, &p, func(r *message.Result) error { return c.take(&k, r, q.SessionToken != "") })
 	if err != nil {
 		return SigningKey{}, err
 	}
@@ -258,7 +277,7 @@ func (c *Client) Resolve(ctx context.Context, q Request) (k SigningKey, err erro
 }
 
 // take reads an answer that holds a key.
-func (k *SigningKey) take(r *message.Result, session bool) (err error) {
+func (c *Client) take(k *SigningKey, r *message.Result, session bool) (err error) {
 	if session {
 		k.Claims = new(Claims)
 		if err := k.Claims.Decode(r.Claims); err != nil {
@@ -266,7 +285,7 @@ func (k *SigningKey) take(r *message.Result, session bool) (err error) {
 		}
 	}
 	k.NotAfter = time.UnixMilli(int64(r.NotAfter)).UTC()
-	k.Key, err = keep(r.Key)
+	k.Key, err = c.keep(r.Key)
 	return err
 }
 

@@ -73,10 +73,10 @@ func (c *Client) NewFactor(ctx context.Context, serial, label string) (n NewFact
 			return err
 		}
 		n.Sealed = append([]byte(nil), r.Sealed...)
-		if n.Seed, err = keep(seed); err != nil {
+		if n.Seed, err = c.keep(seed); err != nil {
 			return err
 		}
-		n.QR, err = keep(qr)
+		n.QR, err = c.keep(qr)
 		return err
 	})
 	if err != nil && n.Seed != nil {
@@ -108,7 +108,7 @@ func (c *Client) IssueSessionWithFactor(ctx context.Context, claims Claims, f Fa
 	err = c.ask(ctx, message.OpIssueSession, &message.Params{Claims: encoded, Message: m.Append(nil)}, func(r *message.Result) error {
 		akid, token = string(r.AccessKeyID), string(r.Token)
 		var err error
-		sec, err = keep(r.Secret)
+		sec, err = c.keep(r.Secret)
 		return err
 	})
 	if err != nil {

@@ -164,17 +164,34 @@ func (e *evaluation) appendCondition(dst []byte, c *policy.Condition) []byte {
 	dst = canon.AppendString(dst, clipTo(c.Key, nearValue))
 	dst = append(dst, `,"wants":`...)
 	dst = appendValues(dst, c.Values)
-	found := c.Found(&e.q)
-	switch {
-	case len(found) == 0:
-		dst = append(dst, `,"absent":true`...)
-	case recorded(c.Key):
-		dst = append(dst, `,"found":`...)
-		dst = appendValues(dst, found)
-	default:
-		dst = append(dst, `,"hidden":true`...)
+	dst = appendFound(dst, c.Key, c.Found(&e.q))
+	// What the policy wants may itself be a key of the request.
+	variables := c.Variables(&e.q)
+	for i, v := range variables[:min(len(variables), nearValues)] {
+		if i == 0 {
+			dst = append(dst, `,"variables":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"key":`...)
+		dst = canon.AppendString(dst, clipTo(v.Key, nearValue))
+		dst = append(appendFound(dst, v.Key, v.Found), '}')
+	}
+	if len(variables) > 0 {
+		dst = append(dst, ']')
 	}
 	return append(dst, '}')
+}
+
+// appendFound says what the request has for a key, as far as a record may hold it.
+func appendFound(dst []byte, key string, found []string) []byte {
+	switch {
+	case len(found) == 0:
+		return append(dst, `,"absent":true`...)
+	case recorded(key):
+		return appendValues(append(dst, `,"found":`...), found)
+	}
+	return append(dst, `,"hidden":true`...)
 }
 
 func appendValues(dst []byte, values []string) []byte {

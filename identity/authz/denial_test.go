@@ -84,6 +84,30 @@ func TestARecordedDenialNamesTheConditionThatDidNotHold(t *testing.T) {
 	}
 }
 
+func TestARecordedDenialSaysWhatTheVariablesOfAConditionStoodFor(t *testing.T) {
+	r := &authz.Request{Principal: user(), Common: new(authz.Keys), Policies: &authz.Policies{Identity: []*policy.Document{
+		parse(t, policy.Identity, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{
+  "StringEquals":{"aws:ResourceTag/ward":["${aws:PrincipalTag/ward}","x-${aws:principaltag/Ward}"]},
+  "StringLike":{"aws:ResourceTag/house":"${aws:PrincipalTag/house, 'none'}/${kms:EncryptionContext:patient}/*"}}}}`).Named("wards"),
+	}}, Ask: &authz.Ask{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/1", Owner: "111111111111"}}
+	r.Common.Set("aws:PrincipalTag/ward", "3")
+	r.Ask.Context.Set("aws:ResourceTag/ward", "4")
+	r.Ask.Context.Set("aws:ResourceTag/house", "north")
+	r.Ask.Context.Set("kms:EncryptionContext:patient", "the patient's number")
+	_, text := denialOf(t, r)
+	for _, want := range []string{
+		`"found":["4"],"variables":[{"key":"aws:PrincipalTag/ward","found":["3"]}]}`,
+		`"found":["north"],"variables":[{"key":"aws:PrincipalTag/house","absent":true},{"key":"kms:EncryptionContext:patient","hidden":true}]}`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	if strings.Contains(text, "the patient's number") {
+		t.Errorf("a value of the encryption context is in the record: %s", text)
+	}
+}
+
 func TestARecordedExplicitDenialShowsTheStatementThatDenies(t *testing.T) {
 	r := fiveDocuments(t)
 	r.Policies.Identity = append(r.Policies.Identity[:1], parse(t, policy.Identity, `{"Version":"2012-10-17","Statement":{"Sid":"NeedsMFA","Effect":"Deny","Action":"*","Resource":"*","Condition":{"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"}}}}`).Named("arn:aws:iam::111111111111:policy/mfa"))

@@ -55,6 +55,27 @@ func (c *Condition) Holds(q *Question, effect Effect) bool { return c.holds(q, e
 // Found is what the question says about the condition's key: no values if it is absent.
 func (c *Condition) Found(q *Question) []string { return q.lookup(&c.key).values }
 
+// A Value is a condition key, and what a question says about it: no values if it is absent.
+type Value struct {
+	Key   string
+	Found []string
+}
+
+// Variables are the variables in the condition's values, each once, with what the question says of them.
+func (c *Condition) Variables(q *Question) []Value {
+	var all []Value
+	for i := range c.patterns {
+		for _, p := range c.patterns[i].Parts() {
+			if p.Kind != Variable || slices.ContainsFunc(all, func(v Value) bool { return strings.EqualFold(v.Key, p.Text) }) {
+				continue
+			}
+			key := refer(p.Text)
+			all = append(all, Value{p.Text, q.lookup(&key).values})
+		}
+	}
+	return all
+}
+
 // StatementText is the text of a statement as it stands in the document.
 func (d *Document) StatementText(index int) []byte {
 	s := &d.statements[index]

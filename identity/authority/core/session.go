@@ -243,8 +243,20 @@ type deflater struct {
 	w  *flate.Writer // guarded by mu; made on first use
 }
 
-// deflate appends the compressed text to dst.
+// maxStored is the longest text that is not worth compressing: a token of it is
+// far from its limit, and setting up the compressor costs twice what the rest
+// of issuing a session does.
+const maxStored = 1 << 10
+
+// deflate appends the compressed text to dst; a short one as the single stored
+// block that RFC 1951 section 3.2.4 has for it.
 func (d *deflater) deflate(dst, text []byte) ([]byte, error) {
+	if n := uint16(len(text)); len(text) <= maxStored {
+		dst = append(dst, 1) // BFINAL, BTYPE 00
+		dst = binary.LittleEndian.AppendUint16(dst, n)
+		dst = binary.LittleEndian.AppendUint16(dst, ^n)
+		return append(dst, text...), nil
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	out := bytes.NewBuffer(dst)
@@ -267,6 +279,11 @@ func (d *deflater) deflate(dst, text []byte) ([]byte, error) {
 }
 
 func inflate(packed []byte) ([]byte, error) {
+	// One stored block needs no decompressor.
+	if n := len(packed) - 5; n >= 0 && n <= maxStored && packed[0] == 1 &&
+		binary.LittleEndian.Uint16(packed[1:]) == uint16(n) && binary.LittleEndian.Uint16(packed[3:]) == ^uint16(n) {
+		return bytes.Clone(packed[5:]), nil
+	}
 	in := flate.NewReader(bytes.NewReader(packed))
 	text, err := io.ReadAll(io.LimitReader(in, maxInflated+1))
 	if err != nil || len(text) > maxInflated {
