@@ -26,6 +26,7 @@ func load(ctx context.Context, callers []*caller, start, end time.Time) error {
 			return nil
 		}
 	}
+	preferThroughput() // nor does this thread push those off that it waits for
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
