@@ -183,23 +183,17 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 
 // scan calls f for every entry of a prefix, as of one revision.
 func (k *Keys) scan(ctx context.Context, prefix kv.Key, f func(kv.Entry) error) error {
-	start, end := prefix.Prefix()
-	at := kv.Rev(0)
-	for {
-		es, more, rev, err := k.store.Scan(ctx, start, end, kv.MaxScan/10, at, false)
+	for page, err := range kv.Pages(ctx, k.store, prefix, kv.MaxScan/10) {
 		if err != nil {
 			return err
 		}
-		for _, e := range es {
+		for _, e := range page {
 			if err := f(e); err != nil {
 				return err
 			}
 		}
-		if !more {
-			return nil
-		}
-		at, start = rev, kv.After(es[len(es)-1].Key)
 	}
+	return nil
 }
 
 // load fills the memory from the store and finishes what a crash interrupted.

@@ -346,21 +346,15 @@ func (d *Directory) scan(ctx context.Context, prefix kv.Key, f func(kv.Entry) er
 
 // scanPages is scan, page by page.
 func (d *Directory) scanPages(ctx context.Context, prefix kv.Key, f func([]kv.Entry) error) error {
-	start, end := prefix.Prefix()
-	var at kv.Rev
-	for {
-		entries, more, rev, err := d.store.Scan(ctx, start, end, kv.MaxScan, at, false)
+	for page, err := range kv.Pages(ctx, d.store, prefix, kv.MaxScan) {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if err := f(entries); err != nil {
+		if err := f(page); err != nil {
 			return err
 		}
-		if !more || len(entries) == 0 {
-			return nil
-		}
-		at, start = rev, kv.After(entries[len(entries)-1].Key)
 	}
+	return nil
 }
 
 // applyLocked takes one entry of the store into memory; mod 0 is an absent

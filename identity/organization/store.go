@@ -325,23 +325,17 @@ func (o *Organizations) reload(ctx context.Context) error {
 }
 
 func scan(ctx context.Context, store kv.Store, f func(kv.Entry) error) error {
-	start, end := kv.Table('H').Prefix()
-	var at kv.Rev
-	for {
-		entries, more, rev, err := store.Scan(ctx, start, end, kv.MaxScan, at, false)
+	for page, err := range kv.Pages(ctx, store, kv.Table('H'), kv.MaxScan) {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		for _, e := range entries {
+		for _, e := range page {
 			if err := f(e); err != nil {
 				return err
 			}
 		}
-		if !more || len(entries) == 0 {
-			return nil
-		}
-		at, start = rev, kv.After(entries[len(entries)-1].Key)
 	}
+	return nil
 }
 
 // apply takes one entry of the store into memory; mod 0 is an absent one. Own
