@@ -22,6 +22,7 @@ type call struct {
 	h      *HSM
 	d      *domain
 	host   *link.Peer
+	op     uint64
 	token  []byte
 	params message.Params
 	result message.Result
@@ -76,7 +77,7 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 		return dst, link.StatusDenied
 	}
 	c := h.calls.Get().(*call)
-	c.h, c.d, c.host, c.token = h, h.domain(), r.Host, r.Token
+	c.h, c.d, c.host, c.op, c.token = h, h.domain(), r.Host, r.Op, r.Token
 	defer c.end()
 	// A broken invariant in one call must not take all keys of the node away;
 	// what went wrong is not told, because it could be part of a secret.
@@ -106,7 +107,7 @@ func (c *call) end() {
 	secret.Wipe(c.material[:])
 	secret.Wipe(c.plain[:])
 	c.params, c.result, c.attrs = message.Params{}, message.Result{}, attributes{}
-	c.h, c.d, c.host, c.token = nil, nil, nil, nil
+	c.h, c.d, c.host, c.op, c.token = nil, nil, nil, 0, nil
 	h.calls.Put(c)
 }
 

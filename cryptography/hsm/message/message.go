@@ -17,19 +17,27 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 )
 
-// Operations. The numbers below 64 are those of hsm-domain section 5 (the
-// missing ones belong to asymmetric keys, import, replication, external keys
-// and fences, and are answered with status 1); the numbers from 64 on are
-// Leadglass's own.
+// Operations. The numbers below 64 are those of hsm-domain section 5; the
+// numbers from 64 on are Leadglass's own. One that the HSM's table lacks is
+// answered with status 1.
 const (
-	OpGenerateKey     = 1
-	OpEncrypt         = 4
-	OpDecrypt         = 5
-	OpReEncrypt       = 6
-	OpGenerateDataKey = 7
-	OpRandom          = 14
-	OpRewrapEKT       = 15
-	OpStatus          = 17
+	OpGenerateKey         = 1
+	OpImportBegin         = 2
+	OpImportKey           = 3
+	OpEncrypt             = 4
+	OpDecrypt             = 5
+	OpReEncrypt           = 6
+	OpGenerateDataKey     = 7
+	OpGenerateDataKeyPair = 8
+	OpSign                = 9
+	OpVerify              = 10
+	OpGenerateMac         = 11
+	OpVerifyMac           = 12
+	OpDeriveSharedSecret  = 13
+	OpRandom              = 14
+	OpRewrapEKT           = 15
+	OpStatus              = 17
+	OpRaiseFence          = 19
 
 	OpGenerateLogKey   = 64
 	OpSignLog          = 65
@@ -37,7 +45,12 @@ const (
 	OpOpenAuditKey     = 67
 	OpPlaceHost        = 68 // supervisor only, before OpReady
 	OpReady            = 69 // supervisor only: no host can be placed any more
-	OpRotateDomainKeys = 70 // supervisor only
+	OpRotateDomainKeys = 70 // supervisor only; denied once the domain has operators
+	OpCommand          = 71 // a signed command of the domain's operators
+	OpMember           = 72 // the HSM's own member record, for AddMember
+	OpCommandLog       = 73 // a page of the log of commands
+	OpDomainState      = 74 // the public domain state
+	OpSealConditions   = 75 // a key token with other sealed conditions
 )
 
 // Key specs. The first is AWS's name; the others are internal and never
@@ -72,6 +85,18 @@ type Params struct {
 	Info      []byte // 14: HPKE info
 	Public    []byte // 15: SPKI of a host to place
 	Flags     uint64 // 16
+
+	Recipient   []byte // 17: attestation document of the enclave that the secret part of the result is for
+	Proof       []byte // 18: the caller's signed request, where a key's sealed conditions ask for it
+	Alg         string // 19: algorithm by AWS's name: RSAES_OAEP_SHA_256, ECDSA_SHA_384, HMAC_SHA_256, ECDH
+	MessageType string // 20: RAW, DIGEST or EXTERNAL_MU
+	Signature   []byte // 21: signature or MAC to check
+	ToAlg       string // 22: algorithm of the destination, of ReEncrypt
+	NotAfter    uint64 // 23: ms since 1970, when imported material ends
+	Epoch       uint64 // 24: fence epoch
+	Conditions  []byte // 25: sealed conditions, deterministic CBOR
+	Command     []byte // 26: signed command
+	Answer      []byte // 27: what a signed answer is to be bound to besides the result
 }
 
 // FlagNoPlaintext makes GenerateDataKey answer without the plaintext.
@@ -86,6 +111,9 @@ type Result struct {
 	Data     []byte // 5: the caller's own plaintext, a data key, random bytes, a signature
 	Blob     []byte // 6
 	Status   []byte // 7: see Status
+	Envelope []byte // 8: the secret part of the result, encrypted to the attested recipient, in place of Data
+	Proof    []byte // 9: the HSM's signature over this answer
+	Record   []byte // 10: member record, domain token, domain state or page of the command log
 }
 
 func count(n int, present ...bool) int {
@@ -101,7 +129,9 @@ func count(n int, present ...bool) int {
 func (p *Params) Append(b []byte) []byte {
 	b = link.AppendMap(b, count(0, len(p.Data) > 0, len(p.Blob) > 0, len(p.Context) > 0, len(p.ToToken) > 0,
 		len(p.ToContext) > 0, p.Length > 0, p.Spec != "", p.Usage != "", p.Origin != "", p.Name != "", p.Role != "",
-		p.Algorithm > 0, len(p.Enc) > 0, len(p.Info) > 0, len(p.Public) > 0, p.Flags > 0))
+		p.Algorithm > 0, len(p.Enc) > 0, len(p.Info) > 0, len(p.Public) > 0, p.Flags > 0,
+		len(p.Recipient) > 0, len(p.Proof) > 0, p.Alg != "", p.MessageType != "", len(p.Signature) > 0, p.ToAlg != "",
+		p.NotAfter > 0, p.Epoch > 0, len(p.Conditions) > 0, len(p.Command) > 0, len(p.Answer) > 0))
 	b = link.AppendBytesField(b, 1, p.Data)
 	b = link.AppendBytesField(b, 2, p.Blob)
 	b = link.AppendBytesField(b, 3, p.Context)
@@ -117,7 +147,18 @@ func (p *Params) Append(b []byte) []byte {
 	b = link.AppendBytesField(b, 13, p.Enc)
 	b = link.AppendBytesField(b, 14, p.Info)
 	b = link.AppendBytesField(b, 15, p.Public)
-	return link.AppendUintField(b, 16, p.Flags)
+	b = link.AppendUintField(b, 16, p.Flags)
+	b = link.AppendBytesField(b, 17, p.Recipient)
+	b = link.AppendBytesField(b, 18, p.Proof)
+	b = link.AppendTextField(b, 19, p.Alg)
+	b = link.AppendTextField(b, 20, p.MessageType)
+	b = link.AppendBytesField(b, 21, p.Signature)
+	b = link.AppendTextField(b, 22, p.ToAlg)
+	b = link.AppendUintField(b, 23, p.NotAfter)
+	b = link.AppendUintField(b, 24, p.Epoch)
+	b = link.AppendBytesField(b, 25, p.Conditions)
+	b = link.AppendBytesField(b, 26, p.Command)
+	return link.AppendBytesField(b, 27, p.Answer)
 }
 
 // Parse reads parameters. The byte fields point into b.
@@ -160,6 +201,28 @@ func (p *Params) Parse(b []byte) error {
 			p.Public = r.Bytes()
 		case 16:
 			p.Flags = r.Uint()
+		case 17:
+			p.Recipient = r.Bytes()
+		case 18:
+			p.Proof = r.Bytes()
+		case 19:
+			p.Alg = r.Text()
+		case 20:
+			p.MessageType = r.Text()
+		case 21:
+			p.Signature = r.Bytes()
+		case 22:
+			p.ToAlg = r.Text()
+		case 23:
+			p.NotAfter = r.Uint()
+		case 24:
+			p.Epoch = r.Uint()
+		case 25:
+			p.Conditions = r.Bytes()
+		case 26:
+			p.Command = r.Bytes()
+		case 27:
+			p.Answer = r.Bytes()
 		default:
 			r.Fail() // a parameter that is not understood must not be ignored
 		}
@@ -170,8 +233,8 @@ func (p *Params) Parse(b []byte) error {
 // Append appends the encoded result to b.
 func (s *Result) Append(b []byte) []byte {
 	b = link.AppendMap(b, count(0, len(s.Token) > 0, len(s.Public) > 0, len(s.Public2) > 0, len(s.Material) > 0,
-		len(s.Data) > 0, len(s.Blob) > 0, len(s.Status) > 0))
-	for i, v := range [][]byte{s.Token, s.Public, s.Public2, s.Material, s.Data, s.Blob, s.Status} {
+		len(s.Data) > 0, len(s.Blob) > 0, len(s.Status) > 0, len(s.Envelope) > 0, len(s.Proof) > 0, len(s.Record) > 0))
+	for i, v := range [...][]byte{s.Token, s.Public, s.Public2, s.Material, s.Data, s.Blob, s.Status, s.Envelope, s.Proof, s.Record} {
 		b = link.AppendBytesField(b, uint64(i+1), v)
 	}
 	return b
@@ -180,7 +243,7 @@ func (s *Result) Append(b []byte) []byte {
 // Parse reads a result. The fields point into b.
 func (s *Result) Parse(b []byte) error {
 	*s = Result{}
-	fields := [...]*[]byte{&s.Token, &s.Public, &s.Public2, &s.Material, &s.Data, &s.Blob, &s.Status}
+	fields := [...]*[]byte{&s.Token, &s.Public, &s.Public2, &s.Material, &s.Data, &s.Blob, &s.Status, &s.Envelope, &s.Proof, &s.Record}
 	r := link.NewReader(b)
 	last := uint64(0)
 	for n := r.Map(); n > 0 && !r.Failed(); n-- {
