@@ -66,6 +66,7 @@ type HSM struct {
 	calls      sync.Pool // of *call
 	operations atomic.Uint64
 	rotation   sync.Mutex // held while a next domain is made
+	fences     fences
 
 	mu    sync.RWMutex
 	d     *domain                    // guarded by mu; the fields of a domain are replaced with it
@@ -102,8 +103,10 @@ func Open(cfg Config) (*HSM, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.identity, err = h.d.identitySPKI()
-	return h, err
+	if h.identity, err = h.d.identitySPKI(); err != nil {
+		return nil, err
+	}
+	return h, h.openFences()
 }
 
 // Identity is the SPKI of the key with which this HSM proves who it is.

@@ -5,6 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -129,12 +132,19 @@ var authority = &link.Peer{Roles: []string{core.RoleAuthority}}
 // make it succeed, and then with those of all others.
 func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	h := mustOpen(t, newStore())
-	key, other := h.newKey(), h.newKey()
+	other := h.newKey()
 	logKey := h.must(message.OpGenerateLogKey, nil, message.Params{Name: "example.org"}).Token
 	auditKey := h.must(message.OpGenerateAuditKey, nil, message.Params{Name: "111122223333"}).Token
-	blob := h.must(message.OpEncrypt, key, message.Params{Data: []byte("x"), Context: context("a", "b")}).Blob
+	// Each operation gets a key of its own, because some close the key that they are given.
+	own, blobs := make(map[uint64][]byte), make(map[uint64][]byte)
+	for op := range core.Operations() {
+		p := newKeyParams()
+		p.Name += strconv.FormatUint(op, 10)
+		own[op] = h.must(message.OpGenerateKey, nil, p).Token
+		blobs[op] = h.must(message.OpEncrypt, own[op], message.Params{Data: []byte("x"), Context: context("a", "b")}).Blob
+	}
 	secrets := h.DomainSecrets()
-	for _, ekt := range [][]byte{key, other, logKey, auditKey} {
+	for _, ekt := range append(slices.Collect(maps.Values(own)), other, logKey, auditKey) {
 		m := h.Material(ekt)
 		if len(m) < 32 {
 			t.Fatal("the test does not see the key material")
@@ -143,11 +153,14 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 			secrets = append(secrets, m[:32])
 		}
 	}
+	var seal message.Conditions
 	params := []message.Params{
 		newKeyParams(),
 		{Data: []byte("x"), Context: context("a", "b")},
-		{Blob: blob, Context: context("a", "b")},
-		{Blob: blob, Context: context("a", "b"), ToToken: other},
+		{Conditions: seal.Append(nil)},
+		{Epoch: 1},
+		{Blob: []byte{}, Context: context("a", "b")}, // the blob comes below
+		{Blob: []byte{}, Context: context("a", "b"), ToToken: other},
 		{Length: 32, Context: context("a", "b")},
 		{Name: "example.org"},
 		{Data: []byte("example.org/log\n1\n" + strings.Repeat("A", 43) + "=\n"), Algorithm: message.LogEd25519},
@@ -157,7 +170,11 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	}
 	succeeded := make(map[uint64]bool)
 	for op, name := range core.Operations() {
+		key := own[op]
 		for _, p := range params {
+			if p.Blob != nil && len(p.Blob) == 0 {
+				p.Blob = blobs[op]
+			}
 			for _, token := range [][]byte{nil, key, logKey, auditKey} {
 				for _, host := range []*link.Peer{h.supervisor, authority} {
 					out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
@@ -179,7 +196,7 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	}
 	for op := range uint64(300) {
 		if _, known := core.Operations()[op]; !known {
-			if _, status := h.do(op, key, message.Params{}); status != link.StatusBadRequest {
+			if _, status := h.do(op, other, message.Params{}); status != link.StatusBadRequest {
 				t.Errorf("operation %d does not exist and answered %d", op, status)
 			}
 		}

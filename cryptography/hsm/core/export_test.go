@@ -27,8 +27,7 @@ func ParseToken(ekt []byte) bool {
 // Material opens a token and returns the key itself, which no operation does.
 func (h *HSM) Material(ekt []byte) []byte {
 	var a attributes
-	all := &link.Peer{Roles: []string{RoleHost, RoleAuthority}}
-	m, status := h.domain().unwrap(ekt, &a, all, h.cfg.Now(), make([]byte, maxMaterial))
+	m, status := h.domain().unseal(ekt, &a, make([]byte, maxMaterial))
 	if status != link.StatusOK {
 		return nil
 	}
@@ -57,9 +56,9 @@ func (h *HSM) WrapForeign(material []byte, notAfter uint64, condition bool) []by
 		return ekt
 	}
 	a.role = "role"
-	// The condition of number 7 becomes one of number 4, caller proof required.
+	// The condition of number 7 becomes one of number 9, which nobody knows.
 	attrs := a.append(nil)
-	attrs[bytes.LastIndex(attrs, []byte{0xa1, conditionRole})+1] = 4
+	attrs[bytes.LastIndex(attrs, []byte{0xa1, 7})+1] = 9
 	ekt, _ := d.wrapAs(attrs, material)
 	return ekt
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/isolation/attest"
 )
 
 // An operation is one row of the table of what hosts can ask for.
@@ -26,6 +27,10 @@ type call struct {
 	token  []byte
 	params message.Params
 	result message.Result
+
+	claims *attest.Claims // of the attested recipient; nil if there is none
+	proof  proof          // of the caller's own request, read when a key asks for it
+	used   []used         // keys that this call used, to look at their fences once more at its end
 
 	attrs    attributes
 	material [maxMaterial]byte
@@ -57,6 +62,11 @@ func operations() map[uint64]operation {
 		message.OpPlaceHost:        {"PlaceHost", supervisor, false, (*call).placeHost},
 		message.OpReady:            {"Ready", supervisor, false, (*call).ready},
 		message.OpRotateDomainKeys: {"RotateDomainKeys", supervisor, true, (*call).rotate},
+
+		// These write a file.
+		message.OpRaiseFence:     {"RaiseFence", host, true, (*call).raiseFence},
+		message.OpSealConditions: {"SealConditions", host, true, (*call).sealConditions},
+		message.OpFences:         {"Fences", host, true, (*call).exchangeFences},
 	}
 }
 
@@ -91,6 +101,9 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	}
 	secret.Do(func() {
 		if status = op.run(c); status == link.StatusOK {
+			status = c.stillOpen()
+		}
+		if status == link.StatusOK {
 			out = c.result.Append(dst)
 		}
 	})
@@ -107,13 +120,31 @@ func (c *call) end() {
 	secret.Wipe(c.material[:])
 	secret.Wipe(c.plain[:])
 	c.params, c.result, c.attrs = message.Params{}, message.Result{}, attributes{}
+	c.claims, c.proof, c.used = nil, proof{}, c.used[:0]
 	c.h, c.d, c.host, c.op, c.token = nil, nil, nil, 0, nil
 	h.calls.Put(c)
 }
 
-// open unwraps the token of the call.
+// open unwraps the token of the call, if this call may use the key.
 func (c *call) open() ([]byte, uint64) {
-	return c.d.unwrap(c.token, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
+	material, status := c.d.unseal(c.token, &c.attrs, c.material[:])
+	if status == link.StatusOK {
+		status = c.use(&c.attrs, c.params.Context)
+	}
+	return material, status
+}
+
+// openTo unwraps the second token of the call, in place of the first.
+func (c *call) openTo() ([]byte, uint64) {
+	from := c.attrs
+	material, status := c.d.unseal(c.params.ToToken, &c.attrs, c.material[:])
+	if status == link.StatusOK {
+		status = c.use(&c.attrs, c.params.ToContext)
+	}
+	if status == link.StatusOK && !from.sealed.Releases(&c.attrs.sealed) {
+		status = link.StatusDenied
+	}
+	return material, status
 }
 
 func (c *call) openSymmetric() ([]byte, uint64) {
@@ -140,6 +171,9 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 	a := attributes{
 		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
 		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+	}
+	if status := c.inherit(&a); status != link.StatusOK {
+		return status
 	}
 	token, err := c.d.wrap(&a, material)
 	if err != nil {
@@ -190,7 +224,7 @@ func (c *call) reEncrypt() uint64 {
 	if status != link.StatusOK {
 		return status
 	}
-	hbk, status = c.d.unwrap(c.params.ToToken, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
+	hbk, status = c.openTo()
 	if status != link.StatusOK {
 		return status
 	}
@@ -231,8 +265,23 @@ func (c *call) random() uint64 {
 	return link.StatusOK
 }
 
+// rewrap seals a token anew under the active domain key. What is sealed into
+// it stays, also if the key is closed or fenced: that is no use. With
+// FlagCurrent it also gets the epoch of the key's fence.
 func (c *call) rewrap() uint64 {
-	material, status := c.open()
+	material, status := c.d.unseal(c.token, &c.attrs, c.material[:])
+	if status == link.StatusOK {
+		status = c.attrs.admits(c.host, c.h.cfg.Now())
+	}
+	switch c.params.Flags {
+	case 0:
+	case message.FlagCurrent:
+		if status == link.StatusOK {
+			status = c.current(&c.attrs)
+		}
+	default:
+		return link.StatusBadRequest
+	}
 	if status != link.StatusOK {
 		return status
 	}
