@@ -62,3 +62,19 @@ func (h *HSM) WrapForeign(material []byte, notAfter uint64, condition bool) []by
 	ekt, _ := d.wrapAs(attrs, material)
 	return ekt
 }
+
+// Met is whether attested claims meet conditions.
+var Met = met
+
+// ParseJSON reads the body of a signed request: the text of a member, and
+// whether the body can be read at all.
+func ParseJSON(b []byte, member string) (text string, ok bool) {
+	v, ok := parseJSON(b)
+	return string(v.member(member).text), ok
+}
+
+// DecodeFences reads a file of fences.
+func DecodeFences(b []byte) (n int, ok bool) {
+	m, err := decodeFences(b, 0)
+	return len(m), err == nil && (len(m) == 0 || bytes.Equal(encodeFences(m), b))
+}
