@@ -336,7 +336,7 @@ func (c *call) raiseFence() uint64 {
 	}
 	// The proof is checked outside the shard's lock: it costs two signatures.
 	if !closing && a.sealed.CallerProof {
-		proven = c.proves(a, "EnableKey") == link.StatusOK
+		proven = c.proves(a, "EnableKey") == link.StatusOK && c.proof.body.member("KeyId").means(a)
 	}
 	now, status := c.h.fences.raise(fenceOf(a.name), raise)
 	if status != link.StatusOK {
