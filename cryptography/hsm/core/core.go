@@ -93,6 +93,9 @@ func Open(cfg Config) (*HSM, error) {
 	}
 	if found {
 		h.d, err = unsealDomain(cfg.Sealer, cfg.Memory, sealed)
+		if err == nil && upgraded(cfg.Sealer) {
+			err = h.save(h.d)
+		}
 	} else {
 		h.d, err = newDomain(cfg.Memory, cfg.Now())
 		if err == nil {
@@ -144,7 +147,7 @@ func (h *HSM) save(d *domain) error {
 	if err := h.cfg.Store.Save(bundleName, sealed); err != nil {
 		return fmt.Errorf("core: %w", err)
 	}
-	return nil
+	return domainSaved(h.cfg.Sealer)
 }
 
 // placeHost lets one more host in. Both what it may do and that it exists at

@@ -264,12 +264,12 @@ func (d *domain) seal(sealer Sealer) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return sealer.Seal(b)
+	return sealDomain(sealer, b)
 }
 
 // unsealDomain reverses seal.
 func unsealDomain(sealer Sealer, memory *secret.Arena, sealed []byte) (*domain, error) {
-	b, err := sealer.Unseal(sealed)
+	b, err := openDomain(sealer, sealed)
 	if err != nil {
 		return nil, err
 	}
