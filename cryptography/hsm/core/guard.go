@@ -304,4 +304,3 @@ func counted(sealer Sealer) (*GuardedSeal, Counter) {
 	c, _ := s.guard.(Counter)
 	return s, c
 }
-

@@ -44,7 +44,7 @@ var pcrs = []uint{0, 2, 4, 7, 11}
 
 // Guard is a TPM. It implements core.Guard and core.Counter.
 type Guard struct {
-	tpm  transport.TPM
+	tpm transport.TPM
 	// auth is the authorisation value of keys and counter: 128 bits as hex digits. Not raw, because go-tpm 0.9.8 takes
 	// what follows a zero byte for trailing zeros, which authorisation values do without (TPM 2.0 Part 1, 19.6.5).
 	auth [32]byte
