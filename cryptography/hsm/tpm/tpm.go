@@ -66,7 +66,9 @@ func New(conn io.ReadWriter, sealKey []byte) (*Guard, error) {
 	if len(sealKey) == 0 {
 		return nil, errors.New("tpm: no seal key")
 	}
-	g := &Guard{tpm: transport.FromReadWriter(conn)}
+	// Wrapped, because go-tpm polls what it knows to be a file, and the HSM may not make that system call. A TPM's
+	// device does not need it as long as it is not set to non-blocking: a command's write returns when it is done.
+	g := &Guard{tpm: transport.FromReadWriter(struct{ io.ReadWriter }{conn})}
 	b := append([]byte("leadglass tpm auth v1\x00"), sealKey...)
 	sum := sha256.Sum256(b)
 	hex.Encode(g.auth[:], sum[:len(g.auth)/2])
