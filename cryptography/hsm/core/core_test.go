@@ -297,7 +297,7 @@ func TestParametersOutOfRangeAreRefused(t *testing.T) {
 		"a data key of 1025 bytes":          {message.OpGenerateDataKey, key, message.Params{Length: 1025}, link.StatusBadRequest},
 		"an unknown flag":                   {message.OpGenerateDataKey, key, message.Params{Length: 1, Flags: 2}, link.StatusBadRequest},
 		"1025 random bytes":                 {message.OpRandom, nil, message.Params{Length: 1025}, link.StatusBadRequest},
-		"an RSA key":                        {message.OpGenerateKey, nil, message.Params{Spec: "RSA_2048", Usage: "SIGN_VERIFY", Origin: "AWS_KMS"}, link.StatusBadRequest},
+		"an RSA key that agrees":            {message.OpGenerateKey, nil, message.Params{Spec: "RSA_2048", Usage: "KEY_AGREEMENT", Origin: "AWS_KMS"}, link.StatusBadRequest},
 		"imported material":                 {message.OpGenerateKey, nil, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "EXTERNAL"}, link.StatusBadRequest},
 		"a key for a role that is no role":  {message.OpGenerateKey, nil, func() message.Params { p := newKeyParams(); p.Role = "operator"; return p }(), link.StatusBadRequest},
 		"a key for the authority":           {message.OpGenerateKey, nil, func() message.Params { p := newKeyParams(); p.Role = core.RoleAuthority; return p }(), link.StatusDenied},
