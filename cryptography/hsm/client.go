@@ -16,6 +16,7 @@ var (
 	ErrBadRequest  = errors.New("hsm: bad request")
 	ErrWrongToken  = errors.New("hsm: wrong key token")
 	ErrDenied      = errors.New("hsm: denied by a condition sealed into the key")
+	ErrAttestation = errors.New("hsm: the recipient's attestation was rejected")
 	ErrAuthFailed  = errors.New("hsm: authentication failed")
 	ErrStale       = errors.New("hsm: stale domain")
 	ErrFenced      = errors.New("hsm: the key is fenced")
@@ -90,8 +91,10 @@ func translate(err error) error {
 			return ErrBadRequest
 		case link.StatusWrongToken:
 			return ErrWrongToken
-		case link.StatusDenied, link.StatusAttestation:
+		case link.StatusDenied:
 			return ErrDenied
+		case link.StatusAttestation:
+			return ErrAttestation
 		case link.StatusAuthFailed:
 			return ErrAuthFailed
 		case link.StatusStale:

@@ -24,6 +24,10 @@ type Config struct {
 	// keys: in StateDir, the default, it protects nothing but the form.
 	SealKeyFile string
 
+	// Roots are further roots of attestation documents. They count while the
+	// domain has no operators; those decide by commands.
+	Roots []Root
+
 	Insecure bool         // start even if the lockdown is incomplete
 	Log      func(string) // lines that the child writes to stderr
 	Clock    clock.Clock  // zero: clock.System
@@ -89,6 +93,9 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		var l *link.Client
 		l, err = link.Dial(ctx, child.Link(linkSupervisor), link.ClientConfig{Host: key, Server: server, Now: cfg.Clock.Now})
 		p.client = NewClient(l)
+	}
+	if err == nil && len(cfg.Roots) > 0 {
+		err = p.client.TrustRoots(ctx, cfg.Roots)
 	}
 	if err != nil {
 		child.Stop()

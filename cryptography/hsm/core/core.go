@@ -32,6 +32,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/isolation/attest"
 )
 
 // A Store keeps the HSM's few small files: boundary.Dir inside a boundary.
@@ -64,13 +65,15 @@ type HSM struct {
 	table      map[uint64]operation
 	calls      sync.Pool // of *call
 	operations atomic.Uint64
-	rotation   sync.Mutex // held while a next domain is made
-	turns      turns      // of what takes long
+	chains     attest.Chains // of attestation documents
+	rotation   sync.Mutex    // held while a next domain is made
+	turns      turns         // of what takes long
 
 	mu    sync.RWMutex
 	d     *domain                    // guarded by mu; the fields of a domain are replaced with it
 	hosts map[link.HostID]*link.Peer // guarded by mu
 	ready bool                       // guarded by mu; no host can be placed any more
+	extra []attest.Root              // guarded by mu; roots that the supervisor trusts
 }
 
 // Open unseals the domain in cfg.Store, or makes a new one if there is none.

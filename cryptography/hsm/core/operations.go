@@ -6,6 +6,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/isolation/attest"
 )
 
 // An operation is one row of the table of what hosts can ask for.
@@ -26,6 +27,8 @@ type call struct {
 	token  []byte
 	params message.Params
 	result message.Result
+
+	claims *attest.Claims // of the recipient, verified; nil: there is none
 
 	attrs    attributes
 	material [maxMaterial]byte
@@ -64,13 +67,16 @@ func operations() map[uint64]operation {
 		message.OpGenerateMac:         {"GenerateMac", host, false, (*call).generateMac},
 		message.OpVerifyMac:           {"VerifyMac", host, false, (*call).verifyMac},
 		message.OpDeriveSharedSecret:  {"DeriveSharedSecret", host, true, (*call).deriveSharedSecret},
+
+		message.OpTrustRoots:       {"TrustRoots", supervisor, false, (*call).trustRoots},
+		message.OpAttestationRoots: {"AttestationRoots", host, false, (*call).attestationRoots},
 	}
 }
 
 // Slow reports whether a request takes long.
 func (h *HSM) Slow(r *link.Request) bool {
 	switch r.Op {
-	case message.OpGenerateKey, message.OpEncrypt, message.OpDecrypt, message.OpReEncrypt:
+	case message.OpGenerateKey, message.OpEncrypt, message.OpDecrypt, message.OpReEncrypt, message.OpGenerateDataKey, message.OpRandom:
 		return message.Asymmetric(r.Params)
 	}
 	return h.table[r.Op].slow
@@ -102,8 +108,14 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	if c.params.Parse(r.Params) != nil {
 		return dst, link.StatusBadRequest
 	}
+	if status = c.admit(); status != link.StatusOK {
+		return dst, status
+	}
 	secret.Do(func() {
 		if status = op.run(c); status == link.StatusOK {
+			status = c.envelop()
+		}
+		if status == link.StatusOK {
 			out = c.result.Append(dst)
 		}
 	})
@@ -120,7 +132,7 @@ func (c *call) end() {
 	secret.Wipe(c.material[:])
 	secret.Wipe(c.plain[:])
 	c.params, c.result, c.attrs = message.Params{}, message.Result{}, attributes{}
-	c.h, c.d, c.host, c.op, c.token = nil, nil, nil, 0, nil
+	c.h, c.d, c.host, c.op, c.token, c.claims = nil, nil, nil, 0, nil, nil
 	h.calls.Put(c)
 }
 
