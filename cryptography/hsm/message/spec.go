@@ -44,8 +44,9 @@ const (
 )
 
 const (
-	paramSpec = 7
-	paramAlg  = 19
+	paramSpec  = 7
+	paramAlg   = 19
+	paramToAlg = 22
 )
 
 // Asymmetric says whether encoded parameters name a key spec other than the
@@ -63,9 +64,9 @@ func Asymmetric(params []byte) bool {
 			if spec := r.Text(); spec != SpecSymmetric && spec != "" {
 				return true
 			}
-		case last == paramAlg:
+		case last == paramAlg, last == paramToAlg:
 			return true
-		case last > paramAlg:
+		case last > paramToAlg:
 			return false
 		default:
 			r.Raw()
