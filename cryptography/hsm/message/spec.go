@@ -47,6 +47,7 @@ const (
 	paramSpec      = 7
 	paramRecipient = 17
 	paramAlg       = 19
+	paramToAlg     = 22
 )
 
 // Asymmetric says whether encoded parameters name a key spec other than the
@@ -64,9 +65,9 @@ func Asymmetric(params []byte) bool {
 			if spec := r.Text(); spec != SpecSymmetric && spec != "" {
 				return true
 			}
-		case last == paramRecipient, last == paramAlg:
+		case last == paramRecipient, last == paramAlg, last == paramToAlg:
 			return true
-		case last > paramAlg:
+		case last > paramToAlg:
 			return false
 		default:
 			r.Raw()
