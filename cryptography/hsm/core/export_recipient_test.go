@@ -22,10 +22,11 @@ const FlagAWSAttestation = flagAWSAttestation
 func (h *HSM) Govern(roots [][]byte, flags uint64, operators bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	next := *h.d
+	held, next := *h.held, *h.held.d
 	next.state.Roots, next.state.Flags, next.state.Operators = roots, flags, next.state.Operators[:0:0]
 	if operators {
 		next.state.Operators = slices.Grow(next.state.Operators, 1)[:1]
 	}
-	h.d = &next
+	held.d = &next
+	h.held = &held
 }
