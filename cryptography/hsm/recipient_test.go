@@ -43,12 +43,12 @@ func TestARecipientsAnswerIsProven(t *testing.T) {
 	other := p.Document(t, attest.Statement{PublicKey: spki, Nonce: []byte("other")})
 	otherHSM := hsmtest.Start(t, hsm.Config{StateDir: t.TempDir()})
 	for name, err := range map[string]error{
-		"another body":     second(hsm.VerifyAnswer(s.Proof, process.Identity(), append(bytes.Clone(body), ' '), doc, s.Envelope)),
-		"another document": second(hsm.VerifyAnswer(s.Proof, process.Identity(), body, other, s.Envelope)),
-		"another envelope": second(hsm.VerifyAnswer(s.Proof, process.Identity(), body, doc, append(bytes.Clone(s.Envelope), 0))),
-		"another HSM":      second(hsm.VerifyAnswer(s.Proof, otherHSM.Identity(), body, doc, s.Envelope)),
-		"a byte less":      second(hsm.VerifyAnswer(s.Proof[:len(s.Proof)-1], process.Identity(), body, doc, s.Envelope)),
-		"nothing":          second(hsm.VerifyAnswer(nil, process.Identity(), body, doc, s.Envelope)),
+		"another body":     refusal(hsm.VerifyAnswer(s.Proof, process.Identity(), append(bytes.Clone(body), ' '), doc, s.Envelope)),
+		"another document": refusal(hsm.VerifyAnswer(s.Proof, process.Identity(), body, other, s.Envelope)),
+		"another envelope": refusal(hsm.VerifyAnswer(s.Proof, process.Identity(), body, doc, append(bytes.Clone(s.Envelope), 0))),
+		"another HSM":      refusal(hsm.VerifyAnswer(s.Proof, otherHSM.Identity(), body, doc, s.Envelope)),
+		"a byte less":      refusal(hsm.VerifyAnswer(s.Proof[:len(s.Proof)-1], process.Identity(), body, doc, s.Envelope)),
+		"nothing":          refusal(hsm.VerifyAnswer(nil, process.Identity(), body, doc, s.Envelope)),
 	} {
 		if !errors.Is(err, hsm.ErrAnswer) {
 			t.Errorf("%s: %v", name, err)
@@ -67,7 +67,7 @@ func TestARecipientsAnswerIsProven(t *testing.T) {
 	}
 }
 
-func second(_ *hsm.Answer, err error) error { return err }
+func refusal(_ *hsm.Answer, err error) error { return err }
 
 func TestNoRecipientNoSecret(t *testing.T) {
 	p := attesttest.New(t, attesttest.Options{Now: time.Now()})
