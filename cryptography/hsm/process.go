@@ -24,6 +24,10 @@ type Config struct {
 	// keys: in StateDir, the default, it protects nothing but the form.
 	SealKeyFile string
 
+	// Roots are further roots of attestation documents. They count while the
+	// domain has no operators; those decide by commands.
+	Roots []Root
+
 	// Await makes an HSM that has no domain wait for one (CreateDomain,
 	// InstallDomain or RecoverShares, see Client.Command) instead of making a
 	// domain of its own without operators.
@@ -115,6 +119,9 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err == nil {
 		p.link, err = link.Dial(ctx, child.Link(linkSupervisor), link.ClientConfig{Host: key, Server: server, Now: cfg.Clock.Now})
 		p.client = NewClient(p.link)
+	}
+	if err == nil && len(cfg.Roots) > 0 {
+		err = p.client.TrustRoots(ctx, cfg.Roots)
 	}
 	if err != nil {
 		child.Stop()

@@ -69,8 +69,8 @@ func Start(t testing.TB, cfg hsm.Config) *hsm.Process {
 }
 
 // Open serves an HSM with its state in dir from a goroutine, which ends with
-// the test.
-func Open(t testing.TB, dir string) *hsm.Client {
+// the test. It accepts attestation documents under the roots.
+func Open(t testing.TB, dir string, roots ...hsm.Root) *hsm.Client {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -111,5 +111,9 @@ func Open(t testing.TB, dir string) *hsm.Client {
 		_ = theirs.Close()
 		_ = state.Close()
 	})
-	return hsm.NewClient(l)
+	c := hsm.NewClient(l)
+	if len(roots) > 0 {
+		must(c.TrustRoots(t.Context(), roots))
+	}
+	return c
 }
