@@ -115,3 +115,16 @@ func chainID(bundle [][]byte, leaf []byte) [sha256.Size]byte {
 	}
 	return sha256.Sum256(b)
 }
+
+// CheckRoot refuses bytes that can be no root: what is configured and never
+// matches would be a trap.
+func CheckRoot(der []byte) error {
+	c, ok := parseCertificate(der)
+	if !ok || len(der) > MaxCertificate {
+		return refuse(ChainInvalid, "the root is not an X.509 certificate of the profile")
+	}
+	if !c.ca || c.usage&usageKeyCertSign == 0 {
+		return refuse(ChainInvalid, "the root may not issue certificates")
+	}
+	return nil
+}

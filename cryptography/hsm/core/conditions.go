@@ -185,7 +185,7 @@ func (c *call) loosens(old *attributes, epoch uint64) bool {
 	if err != nil {
 		return false
 	}
-	a, _, err := custodians.Authorize(quorum.ID(c.d.state.ID), c.params.Command, c.h.cfg.Now())
+	a, _, err := custodians.Authorize(c.d.state.ID, c.params.Command, c.h.cfg.Now())
 	return err == nil && a.Key == old.name && bytes.Equal(a.Material, old.material[:]) && a.Epoch == epoch &&
 		bytes.Equal(a.Conditions, c.params.Conditions)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +108,14 @@ func (h *hsm) newKey() []byte {
 	return h.must(message.OpGenerateKey, nil, newKeyParams()).Token
 }
 
+// newKeyOf makes a key of any spec.
+func (h *hsm) newKeyOf(spec, usage string) message.Result {
+	h.t.Helper()
+	p := newKeyParams()
+	p.Spec, p.Usage = spec, usage
+	return h.must(message.OpGenerateKey, nil, p)
+}
+
 func newKeyParams() message.Params {
 	return message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", Name: "arn:aws:kms:us-east-1:111122223333:key/x"}
 }
@@ -132,19 +139,16 @@ var authority = &link.Peer{Roles: []string{core.RoleAuthority}}
 // make it succeed, and then with those of all others.
 func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	h := mustOpen(t, newStore())
-	other := h.newKey()
+	key, other := h.newKey(), h.newKey()
 	logKey := h.must(message.OpGenerateLogKey, nil, message.Params{Name: "example.org"}).Token
 	auditKey := h.must(message.OpGenerateAuditKey, nil, message.Params{Name: "111122223333"}).Token
-	// Each operation gets a key of its own, because some close the key that they are given.
-	own, blobs := make(map[uint64][]byte), make(map[uint64][]byte)
-	for op := range core.Operations() {
-		p := newKeyParams()
-		p.Name += strconv.FormatUint(op, 10)
-		own[op] = h.must(message.OpGenerateKey, nil, p).Token
-		blobs[op] = h.must(message.OpEncrypt, own[op], message.Params{Data: []byte("x"), Context: context("a", "b")}).Blob
-	}
+	blob := h.must(message.OpEncrypt, key, message.Params{Data: []byte("x"), Context: context("a", "b")}).Blob
 	secrets := h.DomainSecrets()
-	for _, ekt := range append(slices.Collect(maps.Values(own)), other, logKey, auditKey) {
+	signer, rsaKey, mac := h.newKeyOf("ECC_NIST_P384", "SIGN_VERIFY").Token, h.newKeyOf("RSA_2048", "ENCRYPT_DECRYPT"), h.newKeyOf("HMAC_512", "GENERATE_VERIFY_MAC").Token
+	agrees := h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT")
+	sig := h.must(message.OpSign, signer, message.Params{Data: []byte("x"), Alg: "ECDSA_SHA_384", MessageType: "RAW"}).Data
+	sum := h.must(message.OpGenerateMac, mac, message.Params{Data: []byte("x"), Alg: "HMAC_SHA_512"}).Data
+	for _, ekt := range [][]byte{key, other, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token} {
 		m := h.Material(ekt)
 		if len(m) < 32 {
 			t.Fatal("the test does not see the key material")
@@ -153,29 +157,35 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 			secrets = append(secrets, m[:32])
 		}
 	}
-	var seal message.Conditions
 	params := []message.Params{
 		newKeyParams(),
 		{Data: []byte("x"), Context: context("a", "b")},
-		{Conditions: seal.Append(nil)},
-		{Epoch: 1},
-		{Blob: []byte{}, Context: context("a", "b")}, // the blob comes below
-		{Blob: []byte{}, Context: context("a", "b"), ToToken: other},
+		{Blob: blob, Context: context("a", "b")},
+		{Blob: blob, Context: context("a", "b"), ToToken: other},
 		{Length: 32, Context: context("a", "b")},
 		{Name: "example.org"},
 		{Data: []byte("example.org/log\n1\n" + strings.Repeat("A", 43) + "=\n"), Algorithm: message.LogEd25519},
 		{Name: "111122223333"},
 		{Enc: make([]byte, 1120), Blob: make([]byte, 48), Info: []byte("leadglass/audit/dek/v1111122223333" + strings.Repeat("k", 16))},
 		{},
+		{Spec: "ECC_SECG_P256K1", Context: context("a", "b")},
+		{Data: []byte("x"), Alg: "ECDSA_SHA_384", MessageType: "RAW", Signature: sig},
+		{Data: []byte("x"), Alg: "HMAC_SHA_512", Signature: sum},
+		{Data: []byte("x"), Alg: "RSAES_OAEP_SHA_1", Public: agrees.Public},
+		{Alg: "ECDH", Public: agrees.Public},
+		{Alg: "ECDH", Public: h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT").Public},
 	}
+	var seal message.Conditions
+	params = append(params, message.Params{Conditions: seal.Append(nil)}, message.Params{Epoch: 1})
+	// What closes keys comes last.
+	last := []uint64{message.OpSealConditions, message.OpRaiseFence}
+	table := core.Operations()
+	order := slices.DeleteFunc(slices.Sorted(maps.Keys(table)), func(op uint64) bool { return slices.Contains(last, op) })
 	succeeded := make(map[uint64]bool)
-	for op, name := range core.Operations() {
-		key := own[op]
+	for _, op := range append(order, last...) {
+		name := table[op]
 		for _, p := range params {
-			if p.Blob != nil && len(p.Blob) == 0 {
-				p.Blob = blobs[op]
-			}
-			for _, token := range [][]byte{nil, key, logKey, auditKey} {
+			for _, token := range [][]byte{nil, key, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token} {
 				for _, host := range []*link.Peer{h.supervisor, authority} {
 					out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
 					succeeded[op] = succeeded[op] || status == link.StatusOK
@@ -188,15 +198,15 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 				}
 			}
 		}
-		// PlaceHost needs a key of a host, OpenAuditKey a real ciphertext: both
-		// have tests of their own.
-		if !succeeded[op] && op != message.OpPlaceHost && op != message.OpOpenAuditKey {
+		// PlaceHost needs a key of a host, OpenAuditKey a real ciphertext, Command
+		// a quorum, TrustRoots roots: they have tests of their own.
+		if !succeeded[op] && op != message.OpPlaceHost && op != message.OpOpenAuditKey && op != message.OpCommand && op != message.OpTrustRoots {
 			t.Errorf("%s never succeeded: the test says nothing of it", name)
 		}
 	}
 	for op := range uint64(300) {
 		if _, known := core.Operations()[op]; !known {
-			if _, status := h.do(op, other, message.Params{}); status != link.StatusBadRequest {
+			if _, status := h.do(op, key, message.Params{}); status != link.StatusBadRequest {
 				t.Errorf("operation %d does not exist and answered %d", op, status)
 			}
 		}
@@ -314,7 +324,7 @@ func TestParametersOutOfRangeAreRefused(t *testing.T) {
 		"a data key of 1025 bytes":          {message.OpGenerateDataKey, key, message.Params{Length: 1025}, link.StatusBadRequest},
 		"an unknown flag":                   {message.OpGenerateDataKey, key, message.Params{Length: 1, Flags: 2}, link.StatusBadRequest},
 		"1025 random bytes":                 {message.OpRandom, nil, message.Params{Length: 1025}, link.StatusBadRequest},
-		"an RSA key":                        {message.OpGenerateKey, nil, message.Params{Spec: "RSA_2048", Usage: "SIGN_VERIFY", Origin: "AWS_KMS"}, link.StatusBadRequest},
+		"an RSA key that agrees":            {message.OpGenerateKey, nil, message.Params{Spec: "RSA_2048", Usage: "KEY_AGREEMENT", Origin: "AWS_KMS"}, link.StatusBadRequest},
 		"imported material":                 {message.OpGenerateKey, nil, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "EXTERNAL"}, link.StatusBadRequest},
 		"a key for a role that is no role":  {message.OpGenerateKey, nil, func() message.Params { p := newKeyParams(); p.Role = "operator"; return p }(), link.StatusBadRequest},
 		"a key for the authority":           {message.OpGenerateKey, nil, func() message.Params { p := newKeyParams(); p.Role = core.RoleAuthority; return p }(), link.StatusDenied},
@@ -350,7 +360,8 @@ func TestAKeyOfTheAuthorityIsClosedToOtherHosts(t *testing.T) {
 	for op, name := range core.Operations() {
 		if _, status := h.do(op, key, message.Params{Blob: blob, Data: []byte("x"), Length: 32}); status == link.StatusOK {
 			switch op { // these do not look at the token
-			case message.OpRandom, message.OpStatus, message.OpReady, message.OpRotateDomainKeys, message.OpGenerateLogKey:
+			case message.OpRandom, message.OpStatus, message.OpReady, message.OpRotateDomainKeys, message.OpGenerateLogKey,
+				message.OpMember, message.OpDomainState, message.OpCommandLog, message.OpAttestationRoots:
 			default:
 				t.Errorf("%s worked for a host without the role", name)
 			}

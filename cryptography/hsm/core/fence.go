@@ -225,8 +225,9 @@ const (
 // tells nothing of the scalar, and its label is used for nothing else. The
 // name is part of the AAD, so that no file passes for another.
 func (h *HSM) openFences() error {
+	me := h.custody().me
 	key := func(dst *[32]byte, nonce []byte) error {
-		return h.domain().hsk.Use(func(scalar []byte) error {
+		return me.hsk.Use(func(scalar []byte) error {
 			kdf.Derive(dst, scalar, "leadglass fences v1", nonce)
 			return nil
 		})

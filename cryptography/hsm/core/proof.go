@@ -80,7 +80,7 @@ func (c *call) verifyProof(p *proof) bool {
 // callerKey checks a record of a public key: signed by the authority that was
 // placed at this HSM before Ready.
 func (h *HSM) callerKey(signed []byte, now time.Time, k *message.CallerKey) bool {
-	record, sig, err := message.SplitSigned(signed)
+	record, sig, err := message.SplitCallerKey(signed)
 	if err != nil || k.Parse(record) != nil || uint64(now.UnixMilli()) > k.NotAfter {
 		return false
 	}
@@ -237,6 +237,7 @@ var plans = map[uint64]plan{
 		signature: "Signature"},
 	message.OpGenerateMac: {target: "GenerateMac", key: "KeyId", data: "Message", alg: "MacAlgorithm"},
 	message.OpVerifyMac:   {target: "VerifyMac", key: "KeyId", data: "Message", alg: "MacAlgorithm", signature: "Mac"},
+	message.OpRandom:      {target: "GenerateRandom", length: true, recipient: true},
 	message.OpDeriveSharedSecret: {target: "DeriveSharedSecret", key: "KeyId", alg: "KeyAgreementAlgorithm", public: "PublicKey",
 		recipient: true},
 }
@@ -350,5 +351,15 @@ func sameRecipient(body *jsonValue, may bool, document []byte) bool {
 	if !may || v.kind == jsonOther {
 		return len(document) == 0
 	}
-	return v.kind == jsonObject && len(document) > 0 && sameBlob(v, "AttestationDocument", document)
+	return v.kind == jsonObject && len(document) > 0 && sameBlob(v, "AttestationDocument", document) &&
+		string(v.member("KeyEncryptionAlgorithm").text) == "RSAES_OAEP_SHA_256"
+}
+
+// executes says whether a body that a host shows is what this call executes.
+// Nobody's signature over it is asked for: it is for answers that the HSM
+// signs, so that what it signs does not rest on the host's word.
+func (c *call) executes(body []byte) bool {
+	v, ok := parseJSON(body)
+	plan, known := plans[c.op]
+	return ok && known && plan.recipient && v.kind == jsonObject && v.member("DryRun").kind != jsonTrue && c.sameAs(&v, plan)
 }

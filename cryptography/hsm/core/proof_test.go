@@ -72,7 +72,7 @@ func (s *signer) prove(t testing.TB, r request) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.CallerKey = message.AppendSigned(nil, record, sig)
+	p.CallerKey = message.AppendCallerKey(nil, record, sig)
 	hash := sha256.Sum256(p.StringToSign)
 	if p.Signature, err = ecdsa.SignASN1(rand.Reader, s.caller, hash[:]); err != nil {
 		t.Fatal(err)

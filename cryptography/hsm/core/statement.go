@@ -2,14 +2,10 @@ package core
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha512"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
-	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
 // destruction states, signed by this HSM, that a key is gone (hsm-domain
@@ -36,43 +32,18 @@ func (c *call) destruction() uint64 {
 		}
 	}
 	s := message.Destruction{
-		Key: c.attrs.name, Materials: materials, Time: uint64(c.h.cfg.Now().UnixMilli()), Domain: c.d.state.ID, Member: link.IDOf(c.h.identity),
+		Key: c.attrs.name, Materials: materials, Time: uint64(c.h.cfg.Now().UnixMilli()), Domain: c.d.state.ID[:], Member: link.IDOf(c.h.identity),
 	}
-	signed, err := c.d.sign1(message.DestructionType, s.Append(nil), s.Member[:])
+	header, payload := message.DestructionHeader(s.Member[:]), s.Append(nil)
+	digest := sha512.Sum384(message.AnswerInput(header, payload))
+	der, err := c.d.signIdentity(digest[:])
 	if err != nil {
 		return link.StatusInternal
 	}
-	c.result.Proof = signed
-	return link.StatusOK
-}
-
-// sign1 is COSE_Sign1 (RFC 9052 section 4.2) with ES384 by HSK: protected
-// {1: -35, 3: content type, 4: kid}, nothing unprotected. The content type is
-// what keeps a statement of one kind from passing for one of another.
-func (d *domain) sign1(contentType string, payload, kid []byte) ([]byte, error) {
-	protected := link.AppendMap(nil, 3)
-	protected = append(link.AppendUint(protected, 1), message.ES384...)
-	protected = link.AppendText(link.AppendUint(protected, 3), contentType)
-	protected = link.AppendBytes(link.AppendUint(protected, 4), kid)
-	digest := sha512.Sum384(message.Sign1Input(protected, payload))
-	sig := make([]byte, 96) // r ‖ s
-	err := d.hsk.Use(func(scalar []byte) error {
-		var err error
-		secret.Do(func() {
-			var key *ecdsa.PrivateKey
-			if key, err = ecdsa.ParseRawPrivateKey(elliptic.P384(), scalar); err != nil {
-				return
-			}
-			r, s, e := ecdsa.Sign(rand.Reader, key, digest[:])
-			if err = e; err == nil {
-				r.FillBytes(sig[:48])
-				s.FillBytes(sig[48:])
-			}
-		})
-		return err
-	})
-	if err != nil {
-		return nil, err
+	sig, ok := rawSignature(der)
+	if !ok {
+		return link.StatusInternal
 	}
-	return message.AppendSign1(nil, protected, payload, sig), nil
+	c.result.Proof = message.AppendSigned(nil, header, payload, sig)
+	return link.StatusOK
 }

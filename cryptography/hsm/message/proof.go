@@ -103,13 +103,13 @@ func CallerKeyDigest(record []byte) []byte {
 	return sum[:]
 }
 
-// AppendSigned appends a record with its signature: [record, signature].
-func AppendSigned(b, record, signature []byte) []byte {
+// AppendCallerKey appends a record with its signature: [record, signature].
+func AppendCallerKey(b, record, signature []byte) []byte {
 	return link.AppendBytes(link.AppendBytes(link.AppendArray(b, 2), record), signature)
 }
 
-// SplitSigned reverses AppendSigned.
-func SplitSigned(b []byte) (record, signature []byte, err error) {
+// SplitCallerKey reverses AppendCallerKey.
+func SplitCallerKey(b []byte) (record, signature []byte, err error) {
 	r := link.NewReader(b)
 	if r.Array() != 2 {
 		r.Fail()

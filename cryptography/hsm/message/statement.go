@@ -41,9 +41,14 @@ var ErrStatement = errors.New("message: not a signed statement of this HSM")
 
 // OpenDestruction verifies a statement with the HSM's identity key.
 func OpenDestruction(signed []byte, hsk *ecdsa.PublicKey) (s Destruction, err error) {
-	payload, err := openSign1(signed, hsk, DestructionType)
-	if err != nil {
-		return s, err
+	header, payload, sig, err := SplitSigned(signed)
+	if err != nil || len(sig) != 96 {
+		return s, ErrStatement
+	}
+	// RFC 9052 section 4.4; ES384 is r and s of 48 bytes each.
+	digest := sha512.Sum384(AnswerInput(header, payload))
+	if !ecdsa.Verify(hsk, digest[:], new(big.Int).SetBytes(sig[:48]), new(big.Int).SetBytes(sig[48:])) {
+		return s, ErrStatement
 	}
 	r := link.NewReader(payload)
 	if r.Map() != 5 || r.Key(0) != 1 {
@@ -58,51 +63,18 @@ func OpenDestruction(signed []byte, hsk *ecdsa.PublicKey) (s Destruction, err er
 	s.Time = r.Uint()
 	r.Key(3)
 	s.Domain = bytes.Clone(r.Bytes())
-	if r.Key(4) != 5 || copy(s.Member[:], r.Bytes()) != len(s.Member) || r.Done() != nil {
+	if r.Key(4) != 5 || copy(s.Member[:], r.Bytes()) != len(s.Member) || r.Done() != nil ||
+		!bytes.Equal(header, DestructionHeader(s.Member[:])) {
 		return Destruction{}, ErrStatement
 	}
 	return s, nil
 }
 
-// ES384 is the algorithm -35 of RFC 9053 as CBOR has it.
-const ES384 = "\x38\x22"
-
-// Sign1Input is the Sig_structure of RFC 9052 section 4.4.
-func Sign1Input(protected, payload []byte) []byte {
-	b := link.AppendText(link.AppendArray(nil, 4), "Signature1")
-	return link.AppendBytes(link.AppendBytes(link.AppendBytes(b, protected), nil), payload)
-}
-
-// AppendSign1 appends COSE_Sign1 with its tag.
-func AppendSign1(b, protected, payload, sig []byte) []byte {
-	b = link.AppendBytes(link.AppendArray(append(b, 0xd2), 4), protected)
-	b = link.AppendMap(b, 0)
-	return link.AppendBytes(link.AppendBytes(b, payload), sig)
-}
-
-func openSign1(signed []byte, hsk *ecdsa.PublicKey, contentType string) (payload []byte, err error) {
-	if len(signed) == 0 || signed[0] != 0xd2 {
-		return nil, ErrStatement
-	}
-	r := link.NewReader(signed[1:])
-	if r.Array() != 4 {
-		r.Fail()
-	}
-	protected := r.Bytes()
-	if r.Map() != 0 {
-		r.Fail()
-	}
-	payload, sig := r.Bytes(), r.Bytes()
-	if r.Done() != nil || len(sig) != 96 {
-		return nil, ErrStatement
-	}
-	head, found := bytes.CutPrefix(protected, append(append([]byte{0xa3, 1}, ES384...), 3))
-	if h := link.NewReader(head); !found || h.Text() != contentType {
-		return nil, ErrStatement
-	}
-	digest := sha512.Sum384(Sign1Input(protected, payload))
-	if !ecdsa.Verify(hsk, digest[:], new(big.Int).SetBytes(sig[:48]), new(big.Int).SetBytes(sig[48:])) {
-		return nil, ErrStatement
-	}
-	return payload, nil
+// DestructionHeader is the protected header of a statement: {1: -35 (ES384),
+// 3: DestructionType, 4: member id}. The type is what keeps a statement of one
+// kind from passing for one of another.
+func DestructionHeader(member []byte) []byte {
+	b := append(link.AppendMap(nil, 3), 0x01, 0x38, 34)
+	b = link.AppendText(link.AppendUint(b, 3), DestructionType)
+	return link.AppendBytes(link.AppendUint(b, 4), member)
 }
