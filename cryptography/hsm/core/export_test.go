@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/hsm/message"
 )
 
 // What the tests of the inside need to see.
@@ -37,13 +38,15 @@ func (h *HSM) Material(ekt []byte) []byte {
 
 // DomainSecrets are all secrets of the domain.
 func (h *HSM) DomainSecrets() (all [][]byte) {
-	d := h.domain()
+	held := h.custody()
 	copyOf := func(b []byte) error { all = append(all, append([]byte(nil), b...)); return nil }
-	_ = d.hsk.Use(copyOf)
-	_ = d.hak.Use(copyOf)
-	_ = d.kem.Use(copyOf)
-	for _, k := range d.keys {
-		_ = k.Use(copyOf)
+	_ = held.me.hsk.Use(copyOf)
+	_ = held.me.hak.Use(copyOf)
+	_ = held.me.kem.Use(copyOf)
+	if held.d != nil {
+		for _, k := range held.d.keys {
+			_ = k.Use(copyOf)
+		}
 	}
 	return all
 }
@@ -63,3 +66,33 @@ func (h *HSM) WrapForeign(material []byte, notAfter uint64, condition bool) []by
 	ekt, _ := d.wrapAs(attrs, material)
 	return ekt
 }
+
+// Nonces is how many nonces are remembered.
+func (h *HSM) Nonces() int { return len(h.custody().nonces) }
+
+// Shamir's sharing, for tests of the arithmetic.
+var (
+	GFMul     = gfMul
+	GFInverse = gfInverse
+)
+
+// Split is split with the points as slices.
+func Split(whole []byte, t, n int) (xs []byte, ys [][]byte, err error) {
+	shares, err := split(whole, t, n)
+	for _, s := range shares {
+		xs, ys = append(xs, s.x), append(ys, s.y)
+	}
+	return xs, ys, err
+}
+
+// Combine reverses Split.
+func Combine(xs []byte, ys [][]byte) ([]byte, error) {
+	shares := make([]share, len(xs))
+	for i := range xs {
+		shares[i] = share{xs[i], ys[i]}
+	}
+	return combine(shares)
+}
+
+// AddToLog writes an entry.
+func (h *HSM) AddToLog(e message.LogEntry) error { return h.log.add(e) }
