@@ -294,7 +294,7 @@ func TestNoCommandOutputsKeyMaterial(t *testing.T) {
 	var points []byte
 	for _, c := range all[:2] {
 		at := slices.IndexFunc(created.Shares, func(s quorum.SealedShare) bool { return s.Operator == c.ID })
-		opened[c] = c.openShare(t, first.state().ID, created.Shares[at])
+		opened[c] = openShare(t, c, first.state().ID, created.Shares[at])
 		secrets = append(secrets, opened[c][len(opened[c])-32:])
 		points = append(points, opened[c]...)
 	}

@@ -3,13 +3,7 @@ package core_test
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/hpke"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/sha512"
-	"fmt"
 	"maps"
 	"net"
 	"slices"
@@ -17,90 +11,21 @@ import (
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/core"
+	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/quorum"
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
-// custodian is an operator with the keys that only the person has.
-type custodian struct {
-	quorum.Operator
-	sign  func(input []byte) []byte
-	share hpke.PrivateKey
-}
+type custodian = hsmtest.Custodian
 
-func newCustodian(t testing.TB, label, organisation string, kind quorum.KeyType) *custodian {
-	t.Helper()
-	c := &custodian{Operator: quorum.Operator{Type: kind, Role: quorum.RoleOperator, Label: label, Organisation: organisation}}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	curve := map[quorum.KeyType]elliptic.Curve{quorum.P256: elliptic.P256(), quorum.P384: elliptic.P384()}[kind]
-	if curve == nil {
-		public, key, err := ed25519.GenerateKey(rand.Reader)
-		must(err)
-		c.Public, c.sign = public, func(input []byte) []byte { return ed25519.Sign(key, input) }
-	} else {
-		key, err := ecdsa.GenerateKey(curve, rand.Reader)
-		must(err)
-		c.Public, err = quorum.MarshalSPKI(&key.PublicKey)
-		must(err)
-		c.sign = func(input []byte) []byte {
-			sum := sha512.Sum384(input)
-			digest := sum[:]
-			if kind == quorum.P256 {
-				short := sha256.Sum256(input)
-				digest = short[:]
-			}
-			sig, err := ecdsa.SignASN1(rand.Reader, key, digest)
-			must(err)
-			return sig
-		}
-	}
-	c.ID = quorum.OperatorID(kind, c.Public)
-	var err error
-	c.share, err = hpke.MLKEM768X25519().GenerateKey()
-	must(err)
-	return c
-}
-
-// five custodians: three of one organisation and two of another.
-func custodians(t testing.TB) []*custodian {
-	return []*custodian{
-		newCustodian(t, "ada", "north", quorum.Ed25519), newCustodian(t, "bo", "north", quorum.P384),
-		newCustodian(t, "cleo", "south", quorum.P256), newCustodian(t, "dan", "south", quorum.Ed25519),
-		newCustodian(t, "eve", "north", quorum.Ed25519),
-	}
-}
-
-func operatorsOf(all []*custodian) (out []quorum.Operator) {
-	for _, c := range all {
-		out = append(out, c.Operator)
-	}
-	return out
-}
-
-// order is a command with its signatures.
-func order(t testing.TB, c quorum.Command, signers ...*custodian) []byte {
-	t.Helper()
-	b, err := c.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := quorum.SignedCommand{Command: b, Signatures: []quorum.Signature{}}
-	for _, who := range signers {
-		s.Signatures = append(s.Signatures, quorum.Signature{Operator: who.ID, Sig: who.sign(quorum.SigningInput(b))})
-	}
-	signed, err := s.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signed
-}
+var (
+	custodians   = hsmtest.Custodians
+	newCustodian = hsmtest.NewCustodian
+	operatorsOf  = hsmtest.Operators
+	order        = hsmtest.Signed
+)
 
 // state is the HSM's domain state.
 func (h *hsm) state() quorum.DomainState {
@@ -223,16 +148,7 @@ func openWith(t testing.TB, s *store, change func(*core.Config)) (*hsm, error) {
 }
 
 func founding(h *hsm, all []*custodian, threshold uint64) quorum.CreateArguments {
-	a := quorum.CreateArguments{
-		Name: "test domain", Member: quorum.MemberID(h.Identity()), Operators: operatorsOf(all),
-		Rules: quorum.DefaultRules(operatorsOf(all)), Retention: 30, Threshold: threshold,
-	}
-	if threshold > 0 {
-		for _, c := range all {
-			a.Holders = append(a.Holders, quorum.ShareHolder{Operator: c.ID, Public: c.share.PublicKey().Bytes()})
-		}
-	}
-	return a
+	return hsmtest.Founding(quorum.MemberID(h.Identity()), all, threshold)
 }
 
 // found makes a waiting HSM the first member of a domain.
@@ -276,8 +192,6 @@ func understandEachOther(t *testing.T, members ...*hsm) {
 }
 
 func (s *store) clone() *store { return &store{files: maps.Clone(s.files)} }
-
-func (c *custodian) String() string { return fmt.Sprintf("%s of %s", c.Label, c.Organisation) }
 
 // dial connects as a host; nil if it is not let in.
 func dial(t *testing.T, h *hsm, key *ecdsa.PrivateKey) *link.Client {

@@ -15,10 +15,10 @@ import (
 )
 
 // openShare is what a holder does with its share at home.
-func (c *custodian) openShare(t testing.TB, domain quorum.ID, sealed quorum.SealedShare) []byte {
+func openShare(t testing.TB, c *custodian, domain quorum.ID, sealed quorum.SealedShare) []byte {
 	t.Helper()
 	const enc = 1120 // of MLKEM768-X25519
-	r, err := hpke.NewRecipient(sealed.Sealed[:enc], c.share, hpke.HKDFSHA256(), hpke.AES256GCM(), quorum.ShareInfo(domain, c.ID))
+	r, err := hpke.NewRecipient(sealed.Sealed[:enc], c.Share, hpke.HKDFSHA256(), hpke.AES256GCM(), quorum.ShareInfo(domain, c.ID))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestADomainWhoseHSMsAreAllLostIsRecoveredFromShares(t *testing.T) {
 	opened := make([][]byte, len(all))
 	for i, c := range all {
 		at := slices.IndexFunc(created.Shares, func(s quorum.SealedShare) bool { return s.Operator == c.ID })
-		opened[i] = c.openShare(t, id, created.Shares[at])
+		opened[i] = openShare(t, c, id, created.Shares[at])
 	}
 	of := func(at ...int) map[*custodian][]byte {
 		m := make(map[*custodian][]byte)
