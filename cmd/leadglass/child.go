@@ -32,7 +32,7 @@ func runChild(args []string) (code int, isChild bool) {
 }
 
 func hsmRole(env *boundary.Env) error {
-	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Supervisor: env.Setup, Ready: env.Ready}
+	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup, Ready: env.Ready, Build: version(), Lock: env.Report.Walls(), Minute: time.Tick(time.Minute)}
 	for _, l := range env.Links {
 		m.Links = append(m.Links, l)
 	}

@@ -58,7 +58,7 @@ const (
 // over one connection. Where a call returns plaintext, the caller owns it and
 // wipes it (secret.Wipe); the client keeps no copy.
 type Client struct {
-	link *link.Client
+	link caller
 }
 
 // NewClient returns a client over an established link.
@@ -193,12 +193,6 @@ func (c *Client) Random(ctx context.Context, n int) (out []byte, err error) {
 func (c *Client) Rewrap(ctx context.Context, ekt []byte) (newEKT []byte, err error) {
 	err = c.call(ctx, message.OpRewrapEKT, ekt, &message.Params{}, func(r *message.Result) { newEKT = bytes.Clone(r.Token) })
 	return newEKT, err
-}
-
-// RotateDomainKeys makes a new active domain key; the old one only opens from
-// then on. Key tokens are moved with Rewrap.
-func (c *Client) RotateDomainKeys(ctx context.Context) error {
-	return c.call(ctx, message.OpRotateDomainKeys, nil, &message.Params{}, nil)
 }
 
 // Status asks the HSM about itself.

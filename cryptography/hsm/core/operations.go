@@ -57,7 +57,21 @@ func operations() map[uint64]operation {
 		message.OpPlaceHost:        {"PlaceHost", supervisor, false, (*call).placeHost},
 		message.OpReady:            {"Ready", supervisor, false, (*call).ready},
 		message.OpRotateDomainKeys: {"RotateDomainKeys", supervisor, true, (*call).rotate},
+
+		message.OpCommand:     {"Command", host, true, (*call).command},
+		message.OpMember:      {"Member", host, true, (*call).memberRecord},
+		message.OpCommandLog:  {"CommandLog", host, true, (*call).commandLog},
+		message.OpDomainState: {"DomainState", host, false, (*call).domainState},
 	}
+}
+
+// withoutDomain says whether an HSM that has no domain answers an operation.
+func withoutDomain(op uint64) bool {
+	switch op {
+	case message.OpCommand, message.OpMember, message.OpCommandLog, message.OpStatus, message.OpPlaceHost, message.OpReady:
+		return true
+	}
+	return false
 }
 
 // Slow reports whether an operation takes long.
@@ -65,6 +79,7 @@ func (h *HSM) Slow(op uint64) bool { return h.table[op].slow }
 
 // Handle does one operation. It is called by package link.
 func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
+	defer func() { h.log.count(r.Op, status) }()
 	op, known := h.table[r.Op]
 	if !known {
 		return dst, link.StatusBadRequest
@@ -79,6 +94,9 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	c := h.calls.Get().(*call)
 	c.h, c.d, c.host, c.op, c.token = h, h.domain(), r.Host, r.Op, r.Token
 	defer c.end()
+	if c.d == nil && !withoutDomain(r.Op) {
+		return dst, link.StatusStale
+	}
 	// A broken invariant in one call must not take all keys of the node away;
 	// what went wrong is not told, because it could be part of a secret.
 	defer func() {
@@ -245,12 +263,18 @@ func (c *call) rewrap() uint64 {
 }
 
 func (c *call) status() uint64 {
-	s := message.Status{
-		Serial: c.d.state.Serial, DomainKeys: uint64(len(c.d.keys)), ActiveKey: c.d.active, Rotated: c.d.created(),
-		Memory: c.h.cfg.Memory.Kind(), Seal: c.h.cfg.Sealer.Name(), Operations: c.h.operations.Load(), Erasing: secret.Erasing,
+	held := c.h.custody()
+	if held.me == nil {
+		return link.StatusDenied
 	}
-	copy(s.Domain[:], c.d.state.ID)
-	copy(s.Member[:], c.d.state.Members[0].ID)
+	s := message.Status{
+		Member: held.me.public.ID, Memory: c.h.cfg.Memory.Kind(), Seal: c.h.sealName(),
+		Operations: c.h.operations.Load(), Erasing: secret.Erasing, Standing: held.standing.to,
+	}
+	if d := held.d; d != nil {
+		s.Domain, s.Serial, s.DomainKeys, s.ActiveKey, s.Rotated = d.state.ID, d.state.Serial, uint64(len(d.keys)), d.active, d.created()
+		s.Members, s.Operators = uint64(len(d.state.Members)), uint64(len(d.state.Operators))
+	}
 	c.result.Status = s.Append(nil)
 	return link.StatusOK
 }
@@ -266,22 +290,5 @@ func (c *call) ready() uint64 {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
 	c.h.ready = true
-	return link.StatusOK
-}
-
-func (c *call) rotate() uint64 {
-	c.h.rotation.Lock() // before the domain is read, so that no rotation is lost
-	defer c.h.rotation.Unlock()
-	next, err := c.h.domain().rotated(c.h.cfg.Memory, c.h.cfg.Now())
-	if err != nil {
-		return link.StatusInternal
-	}
-	// Durable first: a token under a key that a crash forgets is lost.
-	if err := c.h.save(next); err != nil {
-		return link.StatusInternal
-	}
-	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
-	c.h.d = next
 	return link.StatusOK
 }

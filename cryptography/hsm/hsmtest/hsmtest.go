@@ -22,6 +22,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/hsm/core"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
@@ -45,7 +46,7 @@ func Child(roles map[string]boundary.Role) {
 // Role is the HSM inside its boundary, to be named "hsm" among the roles of
 // Child.
 func Role(env *boundary.Env) error {
-	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Supervisor: env.Setup, Ready: env.Ready}
+	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup, Ready: env.Ready, Lock: env.Report.Walls(), Minute: time.Tick(time.Minute)}
 	for _, l := range env.Links {
 		m.Links = append(m.Links, l)
 	}
@@ -88,7 +89,7 @@ func Open(t testing.TB, dir string) *hsm.Client {
 	identity := make(chan []byte, 1)
 	ended := make(chan error, 1)
 	m := core.Main{
-		Store: state, Memory: memory, Now: time.Now, Supervisor: spki, Links: []io.ReadWriter{theirs},
+		Store: state, Memory: memory, Now: time.Now, Setup: (&message.Setup{Supervisor: spki}).Append(nil), Links: []io.ReadWriter{theirs},
 		Ready: func(id []byte) error { identity <- id; return nil },
 	}
 	go func() { ended <- m.Run() }()
