@@ -294,7 +294,6 @@ func TestWhatIsNotServedIsRefusedAtCreation(t *testing.T) {
 		"a usage that does not fit":  {keys.NewKey{Spec: "RSA_2048", Usage: "KEY_AGREEMENT"}, keys.Validation, "KeyUsage KEY_AGREEMENT is not compatible with KeySpec RSA_2048"},
 		"signing with a data key":    {keys.NewKey{Usage: "SIGN_VERIFY"}, keys.Validation, "KeyUsage SIGN_VERIFY is not compatible with KeySpec SYMMETRIC_DEFAULT"},
 		"an RSA key":                 {keys.NewKey{Spec: "RSA_2048", Usage: "SIGN_VERIFY"}, keys.Unsupported, "KeySpec RSA_2048 is not supported."},
-		"imported material":          {keys.NewKey{Origin: "EXTERNAL"}, keys.Unsupported, "Origin EXTERNAL is not supported."},
 		"an external key store":      {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Unsupported, "Origin EXTERNAL_KEY_STORE is not supported."},
 		"an external key without it": {keys.NewKey{XksKeyID: "x"}, keys.Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"a custom key store":         {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Unsupported, "Custom key stores are not supported."},

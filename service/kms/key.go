@@ -92,7 +92,7 @@ func (c *call) keepsControl(proposed *keys.Key) bool {
 }
 
 func metadata(key *keys.Key) *kms.KeyMetadata {
-	return &kms.KeyMetadata{
+	m := &kms.KeyMetadata{
 		AWSAccountId:          key.Account,
 		KeyId:                 key.ID,
 		Arn:                   key.ARN,
@@ -108,8 +108,9 @@ func metadata(key *keys.Key) *kms.KeyMetadata {
 		KeySpec:               kms.KeySpec(key.Spec),
 		EncryptionAlgorithms:  []kms.EncryptionAlgorithmSpec{kms.EncryptionAlgorithmSpecSymmetricDefault},
 		MultiRegion:           new(false),
-		CurrentKeyMaterialId:  key.MaterialID,
 	}
+	materialMetadata(m, key)
+	return m
 }
 
 func describeKeyAsks(ctx context.Context, c *call, in *kms.DescribeKeyInput) error {
@@ -180,11 +181,6 @@ func cancelKeyDeletion(ctx context.Context, c *call, in *kms.CancelKeyDeletionIn
 
 func updateKeyDescription(ctx context.Context, c *call, in *kms.UpdateKeyDescriptionInput) (*kms.UpdateKeyDescriptionOutput, error) {
 	return &kms.UpdateKeyDescriptionOutput{}, c.keys.SetDescription(ctx, c.key(), in.Description)
-}
-
-// getKeyRotationStatus is truthful: no key here rotates.
-func getKeyRotationStatus(ctx context.Context, c *call, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
-	return &kms.GetKeyRotationStatusOutput{KeyId: c.key().ID, KeyRotationEnabled: new(false)}, nil
 }
 
 func getKeyLastUsage(ctx context.Context, c *call, in *kms.GetKeyLastUsageInput) (*kms.GetKeyLastUsageOutput, error) {
