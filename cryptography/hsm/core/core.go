@@ -10,7 +10,7 @@
 // GOEXPERIMENT=runtimesecret and which otherwise lives until the memory is
 // used again.
 //
-// Not done here: import, replication, fences and quorum commands; their
+// Not done here: replication, fences and quorum commands; their
 // operation numbers are answered as bad requests, and a key token with a condition that this version cannot enforce is denied.
 // There is one member and one seal, Sealer, which hardware can replace.
 //

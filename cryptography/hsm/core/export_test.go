@@ -10,6 +10,7 @@ import (
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/hsm/message"
 )
 
 // What the tests of the inside need to see.
@@ -148,3 +149,8 @@ func (h *HSM) HoldRSA() (release func()) {
 
 // RSAQueue is how many may wait for that turn.
 const RSAQueue = rsaQueueLen
+
+// UnwrapPadded unwraps by RFC 5649 into memory of the size that a call has.
+func UnwrapPadded(kek, wrapped []byte) ([]byte, bool) {
+	return unwrapPadded(make([]byte, 0, message.MaxPlaintext+message.MaxBlob), kek, wrapped)
+}

@@ -64,6 +64,9 @@ func operations() map[uint64]operation {
 		message.OpGenerateMac:         {"GenerateMac", host, false, (*call).generateMac},
 		message.OpVerifyMac:           {"VerifyMac", host, false, (*call).verifyMac},
 		message.OpDeriveSharedSecret:  {"DeriveSharedSecret", host, true, (*call).deriveSharedSecret},
+
+		message.OpImportBegin: {"ImportBegin", host, true, (*call).importBegin},
+		message.OpImportKey:   {"ImportKey", host, true, (*call).importKey},
 	}
 }
 
@@ -152,7 +155,7 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 	}
 	a := attributes{
 		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
-		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+		created: uint64(c.h.cfg.Now().UnixMilli()), notAfter: p.NotAfter, material: materialID(p.Name, material),
 	}
 	token, err := c.d.wrap(&a, material)
 	if err != nil {
