@@ -200,6 +200,26 @@ func TestStateTable(t *testing.T) {
 		"TagResource":                     "+ + 3 + + + +",
 		"UntagResource":                   "+ + 3 + + + +",
 		"UpdateKeyDescription":            "+ + 3 + + + +",
+		// Where a note depends on what the key is (6, 7 and 9), this package asks that first; of a key that passes:
+		"DeleteImportedKeyMaterial": "+ + + + 11 14 15",
+		"EnableKeyRotation":         "+ 1 3 + + 14 +",
+		"DisableKeyRotation":        "+ 1 3 + + 14 +",
+		"GetKeyRotationStatus":      "+ + + + + + +",
+		"ListKeyRotations":          "+ + + + + + +",
+		"RotateKeyOnDemand":         "+ 1 3 5 + 14 15",
+		"GetParametersForImport":    "+ + 3 + 11 14 15",
+		"ImportKeyMaterial":         "+ + 3 + 11 14 +",
+		"Sign":                      "+ 1 3 5 11 14 +",
+		"Verify":                    "+ 1 3 5 11 14 +",
+		"GenerateMac":               "+ 1 3 5 11 14 +",
+		"VerifyMac":                 "+ 1 3 5 11 14 +",
+		"GetPublicKey":              "+ 1 3 5 11 14 +",
+		"DeriveSharedSecret":        "+ 1 3 5 11 14 +",
+		"GenerateDataKeyPair":       "+ 1 3 5 11 14 +",
+		"ReplicateKey":              "+ 1 3 5 11 14 15",
+		"UpdatePrimaryRegion":       "+ 1 3 5 11 14 +",
+
+		"GenerateDataKeyPairWithoutPlaintext": "+ 1 3 5 11 14 +",
 	}
 	notes := map[string]struct {
 		kind keys.Kind
