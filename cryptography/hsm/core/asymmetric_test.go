@@ -30,7 +30,6 @@ import (
 )
 
 var (
-	rsaSpecs     = []string{"RSA_2048", "RSA_3072", "RSA_4096"}
 	rsaSigning   = []string{"RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PKCS1_V1_5_SHA_384", "RSASSA_PKCS1_V1_5_SHA_512", "RSASSA_PSS_SHA_256", "RSASSA_PSS_SHA_384", "RSASSA_PSS_SHA_512"}
 	signingSpecs = map[string][]string{
 		"RSA_2048": rsaSigning, "RSA_3072": rsaSigning, "RSA_4096": rsaSigning,
