@@ -103,6 +103,8 @@ func translate(err error) error {
 			return ErrFenced
 		case link.StatusBusy:
 			return ErrBusy
+		case link.StatusMaterial:
+			return ErrMaterial
 		}
 		return ErrInternal
 	}

@@ -59,7 +59,7 @@ func TestAnHSMWithoutADomainOnlyWaits(t *testing.T) {
 			if status != link.StatusOK {
 				t.Errorf("%s: status %d", name, status)
 			}
-		case message.OpCommand:
+		case message.OpCommand, message.OpTrustRoots:
 			if status != link.StatusBadRequest {
 				t.Errorf("%s: status %d", name, status)
 			}

@@ -217,3 +217,8 @@ func ParseShare(b []byte) { _, _, _ = parseShare(b) }
 
 // EncodedShare writes one.
 func EncodedShare(y []byte) []byte { return share{1, y}.append(2) }
+
+// UnwrapPadded unwraps by RFC 5649 into memory of the size that a call has.
+func UnwrapPadded(kek, wrapped []byte) ([]byte, bool) {
+	return unwrapPadded(make([]byte, 0, message.MaxPlaintext+message.MaxBlob), kek, wrapped)
+}

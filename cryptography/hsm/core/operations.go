@@ -75,6 +75,8 @@ func operations() map[uint64]operation {
 
 		message.OpTrustRoots:       {"TrustRoots", supervisor, false, (*call).trustRoots},
 		message.OpAttestationRoots: {"AttestationRoots", host, false, (*call).attestationRoots},
+		message.OpImportBegin:      {"ImportBegin", host, true, (*call).importBegin},
+		message.OpImportKey:        {"ImportKey", host, true, (*call).importKey},
 	}
 }
 
@@ -182,7 +184,7 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 	}
 	a := attributes{
 		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
-		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+		created: uint64(c.h.cfg.Now().UnixMilli()), notAfter: p.NotAfter, material: materialID(p.Name, material),
 	}
 	token, err := c.d.wrap(&a, material)
 	if err != nil {
