@@ -85,6 +85,41 @@ func (c *Client) SealConditions(ctx context.Context, ekt []byte, next *Condition
 	return newEKT, now, err
 }
 
+// AdoptFence makes this HSM know the fence and the conditions that another
+// member of its domain gave a key, by a token that was made there.
+func (c *Client) AdoptFence(ctx context.Context, ekt []byte) error {
+	_, err := c.fence(ctx, message.OpRaiseFence, ekt, &message.Params{Flags: message.FlagCurrent}, nil)
+	return err
+}
+
+// SealConditions is the Client's, at one member; the others take over what it
+// made. If one cannot it is left out: it would open older tokens.
+func (p *Pool) SealConditions(ctx context.Context, ekt []byte, next *Conditions, epoch uint64, command []byte) (newEKT []byte, now uint64, err error) {
+	newEKT, now, err = p.Client.SealConditions(ctx, ekt, next, epoch, command)
+	if err == nil {
+		err = p.AdoptFence(ctx, newEKT) // a fence goes to every member
+	}
+	return newEKT, now, err
+}
+
+// SyncFences brings the members' fences together: what one of them knows and
+// another missed, because it was away, all know then. It belongs before the
+// pool serves, and after Add.
+func (p *Pool) SyncFences(ctx context.Context) error {
+	members := p.Members()
+	for i, from := range members {
+		for k, to := range members {
+			if i == k {
+				continue
+			}
+			if err := SyncFences(ctx, from, to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Destroy closes a key for ever. The tokens of all its materials are brought
 // once more; the answer is the HSM's signed statement that it opens none of
 // them again (OpenDestruction).

@@ -113,9 +113,7 @@ func metadata(key *keys.Key) *kms.KeyMetadata {
 		KeyAgreementAlgorithms: algorithms.agreement,
 		MultiRegion:            new(false),
 	}
-	if key.Symmetric() {
-		m.CurrentKeyMaterialId = key.MaterialID
-	}
+	materialMetadata(m, key)
 	return m
 }
 
@@ -187,11 +185,6 @@ func cancelKeyDeletion(ctx context.Context, c *call, in *kms.CancelKeyDeletionIn
 
 func updateKeyDescription(ctx context.Context, c *call, in *kms.UpdateKeyDescriptionInput) (*kms.UpdateKeyDescriptionOutput, error) {
 	return &kms.UpdateKeyDescriptionOutput{}, c.keys.SetDescription(ctx, c.key(), in.Description)
-}
-
-// getKeyRotationStatus is truthful: no key here rotates.
-func getKeyRotationStatus(ctx context.Context, c *call, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
-	return &kms.GetKeyRotationStatusOutput{KeyId: c.key().ID, KeyRotationEnabled: new(false)}, nil
 }
 
 func getKeyLastUsage(ctx context.Context, c *call, in *kms.GetKeyLastUsageInput) (*kms.GetKeyLastUsageOutput, error) {
