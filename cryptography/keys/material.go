@@ -28,7 +28,7 @@ type rotated struct {
 // boundary is how the key is called inside the boundary, which seals all of it
 // into the tokens of its materials.
 func (k *Key) boundary() hsm.KeySpec {
-	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: k.Origin, KeyARN: k.ARN}
+	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: k.Origin, KeyARN: k.ARN, Conditions: &k.conditions, Epoch: k.fence.Epoch}
 }
 
 // current is the material that encrypts. A key without one is in a state in

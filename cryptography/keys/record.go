@@ -48,7 +48,9 @@ type Key struct {
 	policy           *doc
 	materials        []material // in the order of their use; one that is pending stands last. Not to be changed
 	expires          time.Time  // the first end of one of the materials; zero: there is none
-	stale            bool       // the store may say otherwise: use nothing of this before it was read again
+	conditions       Conditions
+	fence            fenceRecord
+	stale            bool // the store may say otherwise: use nothing of this before it was read again
 	entry            *entry
 	destroyed        bool // a tombstone: only in the store
 }
@@ -89,6 +91,8 @@ type keyRecord struct {
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
 	Public      []byte            `cbor:"16,keyasint,omitempty"` // SPKI
 	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
+	Conditions  []byte            `cbor:"25,keyasint,omitempty"` // sealed into the materials, as message.Conditions writes them
+	Fence       *fenceRecord      `cbor:"26,keyasint,omitempty"`
 }
 
 type aliasRecord struct {
@@ -137,6 +141,12 @@ func (k *Key) encode() ([]byte, error) {
 	if k.RotationPeriod > 0 {
 		r.Rotation = &rotationRecord{Period: k.RotationPeriod, Next: k.NextRotation.UnixMilli()}
 	}
+	if !k.conditions.Empty() {
+		r.Conditions = k.conditions.Append(nil)
+	}
+	if k.fence != (fenceRecord{}) {
+		r.Fence = &k.fence
+	}
 	return marshal(&r)
 }
 
@@ -159,6 +169,14 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 	}
 	if r.Rotation != nil {
 		key.RotationPeriod, key.NextRotation = r.Rotation.Period, time.UnixMilli(r.Rotation.Next).UTC()
+	}
+	if r.Fence != nil {
+		key.fence = *r.Fence
+	}
+	if len(r.Conditions) > 0 {
+		if err := key.conditions.Parse(r.Conditions); err != nil {
+			return nil, fmt.Errorf("key record %s: %w", r.ID, err)
+		}
 	}
 	if key.destroyed {
 		return key, nil
