@@ -179,6 +179,10 @@ func (k *Keys) refence(ctx context.Context, e *entry, edit func(next *Key) ([]kv
 	}
 	epoch := cur.fence.Epoch
 	if !cur.fence.Behind {
+		// In a store that was rolled back the next epoch may be the one that the fence has: that must not pass for it.
+		if err := k.reach(ctx, cur); err != nil {
+			return k.boundaryError("look at the fence", cur, err)
+		}
 		epoch++
 		_, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
 			next.fence = fenceRecord{Epoch: epoch, Behind: true}

@@ -33,6 +33,8 @@ type world struct {
 	clock *clock.Fake
 	hsm   *chip
 
+	stated func(context.Context, *keys.Key, []byte) error
+
 	mu  sync.Mutex
 	ids map[string]string // guarded by mu; ARN -> unique id
 }
@@ -99,7 +101,7 @@ func newWorldIn(t testing.TB) *world {
 func (w *world) reopen() {
 	w.Helper()
 	k, err := keys.Open(w.Context(), w.store, keys.Config{
-		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", Principals: w.principal,
+		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", Principals: w.principal, Destroyed: w.stated,
 	})
 	if err != nil {
 		w.Fatal(err)
