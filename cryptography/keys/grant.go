@@ -473,7 +473,7 @@ func (k *Keys) removeGrant(ctx context.Context, u Use, grantID, operation string
 	if !ok {
 		return refuse(NotFound, "Grant ID %s not found", grantID)
 	}
-	if key, err = k.check(u, key, operation); err != nil {
+	if _, err := k.check(u, key, operation); err != nil {
 		return err
 	}
 	if u.DryRun {
