@@ -501,8 +501,3 @@ func (c *call) memberRecord() uint64 {
 	}
 	return link.StatusOK
 }
-
-func (c *call) domainState() uint64 {
-	c.result.Record = c.d.encoded
-	return link.StatusOK
-}

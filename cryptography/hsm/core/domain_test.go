@@ -366,6 +366,52 @@ func TestAMemberThatMissedChangesCatchesUpWithTheLastToken(t *testing.T) {
 	understandEachOther(t, first, second, third)
 }
 
+func TestAMemberThatHearsOfALaterStateStopsUntilItHasIt(t *testing.T) {
+	all := custodians(t)
+	first, second := waiting(t, newStore()), waiting(t, newStore())
+	first.found(all, 0)
+	second.join(all, first)
+	key := bytes.Clone(first.newKey())
+	serial := func(h *hsm) []byte { return bytes.Clone(h.must(message.OpDomainState, nil, message.Params{}).Token) }
+	works := func() uint64 {
+		_, status := second.do(message.OpEncrypt, key, message.Params{Data: []byte("x")})
+		return status
+	}
+	token := first.obeys(quorum.ModifyOperators, quorum.OperatorsArguments{Operators: operatorsOf(all[:4])}, all[0], all[1], all[2]).Token
+	second.must(message.OpStatus, serial(first), message.Params{})
+	if status := works(); status != link.StatusOK {
+		t.Errorf("a change that is in effect nowhere stopped a member: %d", status)
+	}
+	if status := first.install(token, all[0], all[2]); status != link.StatusOK {
+		t.Fatal(status)
+	}
+	proof := serial(first)
+	for i := range proof {
+		bad := bytes.Clone(proof)
+		bad[i] ^= 1
+		second.must(message.OpStatus, bad, message.Params{})
+	}
+	second.must(message.OpStatus, proof[:20], message.Params{})
+	second.now = second.now.Add(2 * time.Hour)
+	second.must(message.OpStatus, proof, message.Params{})
+	if status := works(); status != link.StatusOK {
+		t.Errorf("a proof that is changed or expired stopped a member: %d", status)
+	}
+	second.now = first.now
+	second.must(message.OpStatus, proof, message.Params{})
+	if status := works(); status != link.StatusStale {
+		t.Errorf("after it heard of a later state: %d", status)
+	}
+	first.must(message.OpStatus, serial(second), message.Params{})
+	first.must(message.OpEncrypt, key, message.Params{Data: []byte("x")})
+	if status := second.install(token, all[0], all[2]); status != link.StatusOK {
+		t.Fatal(status)
+	}
+	if status := works(); status != link.StatusOK {
+		t.Errorf("after it caught up: %d", status)
+	}
+}
+
 func TestRotationIsTheOperatorsBusinessOnceThereAreSome(t *testing.T) {
 	all := custodians(t)
 	first, second, third := waiting(t, newStore()), waiting(t, newStore()), waiting(t, newStore())
