@@ -68,6 +68,7 @@ func NewClient(l *link.Client) *Client { return &Client{link: l} }
 // call sends one operation and lets take copy out of the result, whose memory
 // is wiped when take returns.
 func (c *Client) call(ctx context.Context, op uint64, ekt []byte, p *message.Params, take func(*message.Result)) error {
+	p.Proof = proofOf(ctx)
 	err := c.link.Call(ctx, op, ekt, p.Append, func(body []byte) error {
 		var r message.Result
 		if err := r.Parse(body); err != nil {

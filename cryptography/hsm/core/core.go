@@ -81,6 +81,7 @@ type HSM struct {
 	calls      sync.Pool // of *call
 	operations atomic.Uint64
 	newest     atomic.Uint64 // the highest serial that another member was heard of
+	fences     fences
 	chains     attest.Chains // of attestation documents
 	changing   sync.Mutex    // held while a next custody is made
 	turns      turns         // of what takes long
@@ -128,6 +129,9 @@ func Open(cfg Config) (*HSM, error) {
 	}
 	h.identity = h.held.me.public.HSK
 	if h.log, err = openLog(cfg.Store, h.held.me, cfg.Now); err != nil {
+		return nil, err
+	}
+	if err := h.openFences(); err != nil {
 		return nil, err
 	}
 	start := message.LogEntry{Kind: message.LogStart, Subject: h.held.me.public.ID[:]}

@@ -36,7 +36,7 @@ func TestADomainOfTheFirstVersionOpens(t *testing.T) {
 	}
 	// And it goes on: it rotates, is sealed anew, and can be given operators.
 	h.must(message.OpRotateDomainKeys, nil, message.Params{})
-	all := custodians(t)
+	all := five(t)
 	id := h.state().ID
 	h.obeys(quorum.CreateDomain, founding(h, all, 0), all...)
 	h = mustOpen(t, s)
@@ -89,7 +89,7 @@ func TestAnHSMWithoutADomainOnlyWaits(t *testing.T) {
 }
 
 func TestADomainIsFoundedByAllItsOperators(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	id := quorum.ID{1, 2, 3}
@@ -131,7 +131,7 @@ func TestADomainIsFoundedByAllItsOperators(t *testing.T) {
 }
 
 func TestEnoughOfTheRightOperatorsMustSign(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	h := waiting(t, newStore())
 	h.found(all, 0)
 	rotate := quorum.RotateArguments{}
@@ -167,7 +167,7 @@ func TestEnoughOfTheRightOperatorsMustSign(t *testing.T) {
 }
 
 func TestACommandIsObeyedOnceAndOnlyWhereAndWhenItWasMeant(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	h.found(all, 0)
@@ -212,7 +212,7 @@ func TestACommandIsObeyedOnceAndOnlyWhereAndWhenItWasMeant(t *testing.T) {
 func once() quorum.RotateArguments { return quorum.RotateArguments{} }
 
 func TestHSMsJoinAndLeaveADomain(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first := waiting(t, newStore())
 	first.found(all, 0)
 	key := bytes.Clone(first.newKey())
@@ -264,7 +264,7 @@ func TestHSMsJoinAndLeaveADomain(t *testing.T) {
 }
 
 func TestAMemberThatIsRemovedLosesTheKeys(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second := waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -285,7 +285,7 @@ func TestAMemberThatIsRemovedLosesTheKeys(t *testing.T) {
 }
 
 func TestOnlyTheNextStateOfTheSameDomainIsInstalled(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second := waiting(t, newStore()), waiting(t, newStore())
 	created := first.found(all, 0)
 	joined := second.join(all, first)
@@ -342,7 +342,7 @@ func TestOnlyTheNextStateOfTheSameDomainIsInstalled(t *testing.T) {
 }
 
 func TestAMemberThatMissedChangesCatchesUpWithTheLastToken(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second, third := waiting(t, newStore()), waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -367,7 +367,7 @@ func TestAMemberThatMissedChangesCatchesUpWithTheLastToken(t *testing.T) {
 }
 
 func TestAMemberThatHearsOfALaterStateStopsUntilItHasIt(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second := waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -413,7 +413,7 @@ func TestAMemberThatHearsOfALaterStateStopsUntilItHasIt(t *testing.T) {
 }
 
 func TestRotationIsTheOperatorsBusinessOnceThereAreSome(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second, third := waiting(t, newStore()), waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -471,7 +471,7 @@ func TestRotationIsTheOperatorsBusinessOnceThereAreSome(t *testing.T) {
 // What follows a standing order may only be a rotation: whatever else a token
 // changes has to be installed by the operators.
 func TestNothingButARotationIsTakenOver(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second := waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -522,7 +522,7 @@ func TestNothingButARotationIsTakenOver(t *testing.T) {
 }
 
 func TestOperatorsPlaceHostsAndRoots(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	h.found(all, 0)
