@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/state/kv"
 )
@@ -72,14 +71,14 @@ func (n *NewKey) Complete() error {
 		return refuse(Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE.")
 	}
 	switch {
+	case n.MultiRegion && n.CustomKeyStoreID != "":
+		return refuse(Unsupported, "Multi-Region keys are not supported in custom key stores.")
 	case n.Spec != SpecSymmetric:
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
 	case n.Origin != OriginKMS:
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
 	case n.CustomKeyStoreID != "":
 		return refuse(Unsupported, "Custom key stores are not supported.")
-	case n.MultiRegion:
-		return refuse(Unsupported, "Multi-Region keys are not supported.")
 	}
 	return nil
 }
@@ -100,11 +99,14 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyID := id.UUID()
+	keyID := newID(n.MultiRegion)
 	key := &Key{
-		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Description: n.Description,
+		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Region: k.cfg.Region, away: k.away(), Description: n.Description,
 		Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, State: StateEnabled, Created: k.now(),
 		Tags: sortTags(n.Tags), policy: d,
+	}
+	if n.MultiRegion {
+		key.MultiRegion = &MultiRegion{Primary: key.Region}
 	}
 	if check != nil && !check(key) {
 		return nil, errLockout
@@ -114,7 +116,7 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 		return nil, err
 	}
 	defer k.release(n.Account) // admit counts the key itself
-	made, err := k.cfg.Boundary.GenerateKey(ctx, hsm.KeySpec{Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, KeyARN: key.ARN})
+	made, err := k.cfg.Boundary.GenerateKey(ctx, hsm.KeySpec{Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, KeyARN: key.boundName()})
 	if err != nil {
 		return nil, k.boundaryError("create", key, err)
 	}

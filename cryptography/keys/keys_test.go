@@ -298,7 +298,6 @@ func TestWhatIsNotServedIsRefusedAtCreation(t *testing.T) {
 		"an external key store":      {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Unsupported, "Origin EXTERNAL_KEY_STORE is not supported."},
 		"an external key without it": {keys.NewKey{XksKeyID: "x"}, keys.Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"a custom key store":         {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Unsupported, "Custom key stores are not supported."},
-		"several Regions":            {keys.NewKey{MultiRegion: true}, keys.Unsupported, "Multi-Region keys are not supported."},
 		"tags of the system":         {keys.NewKey{Tags: []keys.Tag{{"AWS:x", ""}}}, keys.Tagging, "Tags beginning with aws: are reserved"},
 		"a tag twice":                {keys.NewKey{Tags: []keys.Tag{{"x", ""}, {"x", ""}}}, keys.Tagging, "Duplicate tag keys"},
 		"no JSON as policy":          {keys.NewKey{Policy: "{"}, keys.MalformedPolicy, "Syntax errors in policy."},

@@ -32,6 +32,8 @@ type Tag struct {
 // changed key has another Key.
 type Key struct {
 	ID, Account, ARN string
+	Region           string
+	MultiRegion      *MultiRegion // nil: a key of one Region; not to be changed
 	Description      string
 	Spec, Usage      string
 	Origin           string
@@ -45,7 +47,8 @@ type Key struct {
 	materials        []material // the current one last
 	stale            bool       // the store may say otherwise: use nothing of this before it was read again
 	entry            *entry
-	destroyed        bool // a tombstone: only in the store
+	away             string // the Region, unless it is the home Region
+	destroyed        bool   // a tombstone: only in the store
 }
 
 // A material is one generation of key material, as the boundary exported it.
@@ -85,6 +88,9 @@ func (k *Key) material(id [32]byte) *material {
 //	G | key id  | grant id              grantRecord (grant.go)
 //	g | "grantee"  | grantee  | key id | grant id   empty
 //	g | "retiring" | retiring | key id | grant id   empty
+//
+// Those of the home Region lie just so; those of another below R | region
+// (regionstore.go).
 type keyRecord struct {
 	Version     int               `cbor:"1,keyasint"`
 	ID          string            `cbor:"2,keyasint"`
@@ -101,6 +107,8 @@ type keyRecord struct {
 	Principals  map[string]string `cbor:"13,keyasint,omitempty"` // ARN in the policy -> unique id when it was put
 	Materials   []material        `cbor:"14,keyasint,omitempty"`
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
+	Region      string            `cbor:"21,keyasint,omitempty"` // absent: the home Region
+	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
 }
 
 type aliasRecord struct {
@@ -120,7 +128,7 @@ func aliasKV(account, name string) kv.Key {
 
 // ARN is the ARN of a key, whether or not there is one.
 func (k *Keys) ARN(account, id string) string {
-	return "arn:" + arn.Partition + ":kms:" + k.cfg.Region + ":" + account + ":key/" + id
+	return keyARN(k.cfg.Region, account, id)
 }
 
 func (k *Keys) aliasARN(account, name string) string {
@@ -139,6 +147,7 @@ func marshal(v any) ([]byte, error) {
 
 func (k *Key) encode() ([]byte, error) {
 	r := keyRecord{
+		Region: k.away, MultiRegion: k.MultiRegion,
 		Version: recordVersion, ID: k.ID, Account: k.Account, Spec: k.Spec, Usage: k.Usage, Origin: k.Origin,
 		State: string(k.State), Created: k.Created.UnixMilli(), Description: k.Description, Tags: k.Tags,
 		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed,
@@ -159,12 +168,18 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 		return nil, fmt.Errorf("key record %s: unknown version %d", r.ID, r.Version)
 	}
 	key := &Key{
-		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Description: r.Description, Spec: r.Spec,
+		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Region: k.cfg.Region, away: r.Region, MultiRegion: r.MultiRegion, Description: r.Description, Spec: r.Spec,
 		Usage: r.Usage, Origin: r.Origin, State: State(r.State), Created: time.UnixMilli(r.Created).UTC(),
 		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed,
 	}
 	if r.Deletion != 0 {
 		key.DeletionDate = time.UnixMilli(r.Deletion).UTC()
+	}
+	if r.Region != k.away() {
+		return nil, fmt.Errorf("key record %s: of Region %q, found in %s", r.ID, r.Region, k.cfg.Region)
+	}
+	if (r.MultiRegion != nil) != isMultiRegion(r.ID) {
+		return nil, fmt.Errorf("key record %s: the id and the record disagree on whether it is a multi-Region key", r.ID)
 	}
 	if key.destroyed {
 		return key, nil
@@ -356,17 +371,14 @@ func (k *Keys) reload(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
+	if err := k.all.adopt(ctx, key); err != nil {
+		return err
+	}
 	e.grants.replace(gs)
 	e.mod = en.Mod
 	key.entry = e
-	k.mu.Lock()
-	if key.State == StatePendingDeletion {
-		k.due[key.ID] = key.DeletionDate
-	} else {
-		delete(k.due, key.ID)
-	}
-	k.mu.Unlock()
 	e.now.Store(key)
+	k.timed(key)
 	return nil
 }
 

@@ -55,6 +55,8 @@ func (s State) bit() states {
 // states in which it is allowed. An operation without a row is never allowed.
 var allowed = map[string]states{
 	"CancelKeyDeletion":               deleting,
+	"ReplicateKey":                    enabled,
+	"UpdatePrimaryRegion":             enabled | updating,
 	"CreateAlias":                     anyState &^ deleting,
 	"CreateGrant":                     enabled | unavailable | updating,
 	"Decrypt":                         enabled | updating,
