@@ -75,16 +75,20 @@ func (k *Keys) move(ctx context.Context, key *Key, operation string, edit func(n
 
 // timed tells Run when the time of a changed key is up.
 func (k *Keys) timed(key *Key) {
+	k.setDue(key)
+	select {
+	case k.wake <- struct{}{}:
+	default: // Run has a wake-up waiting already
+	}
+}
+
+func (k *Keys) setDue(key *Key) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if key.State == StatePendingDeletion {
 		k.due[key.ID] = key.DeletionDate
 	} else {
 		delete(k.due, key.ID)
-	}
-	k.mu.Unlock()
-	select {
-	case k.wake <- struct{}{}:
-	default: // Run has a wake-up waiting already
 	}
 }
 

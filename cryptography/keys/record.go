@@ -377,8 +377,8 @@ func (k *Keys) reload(ctx context.Context, e *entry) error {
 	e.grants.replace(gs)
 	e.mod = en.Mod
 	key.entry = e
+	k.setDue(key)
 	e.now.Store(key)
-	k.timed(key)
 	return nil
 }
 

@@ -205,8 +205,8 @@ func (k *Key) boundName() string {
 	return k.ARN
 }
 
-// needPrimary refuses an operation that only a primary key has.
-func (k *Key) needPrimary() error {
+// NeedPrimary refuses an operation that only a primary key has.
+func (k *Key) NeedPrimary() error {
 	if k.MultiRegionType() != Primary {
 		return refuse(Unsupported, "%s is not a multi-region primary key.", k.ARN)
 	}
@@ -337,6 +337,9 @@ func (all *regions) commit(ctx context.Context, f *family) error {
 		case r.next.destroyed:
 			r.k.forget(r.e)
 		default:
+			for i := range r.next.materials {
+				r.k.byMaterial.Store([32]byte(r.next.materials[i].ID), r.e)
+			}
 			r.e.mod = rev
 			r.e.now.Store(r.next)
 			r.k.timed(r.next)

@@ -39,7 +39,7 @@ func (k *Keys) away() string {
 // Enabled from the first moment (an imported key waits for the import of the
 // same material). With u.DryRun nothing is made.
 func (k *Keys) Replicate(ctx context.Context, u Use, n NewReplica) (replica *Key, err error) {
-	if err := u.Key.needPrimary(); err != nil {
+	if err := u.Key.NeedPrimary(); err != nil {
 		return nil, err
 	}
 	if err := u.Key.State.Permits("ReplicateKey", u.Key.ARN); err != nil {
@@ -72,7 +72,7 @@ func (k *Keys) Replicate(ctx context.Context, u Use, n NewReplica) (replica *Key
 		if err != nil {
 			return err
 		}
-		if err := now.needPrimary(); err != nil {
+		if err := now.NeedPrimary(); err != nil {
 			return err
 		}
 		if f.in(n.Region) != nil {
@@ -119,6 +119,9 @@ func (f *family) related(primary string, replicas []string) {
 // are authorised.
 func (k *Keys) UpdatePrimaryRegion(ctx context.Context, primary, replica Use) error {
 	const operation = "UpdatePrimaryRegion"
+	if err := primary.Key.NeedPrimary(); err != nil {
+		return err
+	}
 	for _, u := range []Use{primary, replica} {
 		if err := u.Key.State.Permits(operation, u.Key.ARN); err != nil {
 			return err
@@ -130,7 +133,7 @@ func (k *Keys) UpdatePrimaryRegion(ctx context.Context, primary, replica Use) er
 		if err != nil {
 			return err
 		}
-		if err := now.needPrimary(); err != nil {
+		if err := now.NeedPrimary(); err != nil {
 			return err
 		}
 		next := f.in(to)

@@ -55,6 +55,11 @@ func createKeyAsks(ctx context.Context, c *call, in *kms.CreateKeyInput) error {
 	}
 	fill := func(k *operation.Keys) {
 		specKeys(k, n.Spec, n.Usage, n.Origin)
+		if n.MultiRegion {
+			regionKeys(k, keys.Primary)
+		} else {
+			regionKeys(k, "")
+		}
 		k.Set("kms:BypassPolicyLockoutSafetyCheck", strconv.FormatBool(isSet(in.BypassPolicyLockoutSafetyCheck)))
 		requestTags(k, in.Tags)
 	}
@@ -92,7 +97,7 @@ func (c *call) keepsControl(proposed *keys.Key) bool {
 }
 
 func metadata(key *keys.Key) *kms.KeyMetadata {
-	return &kms.KeyMetadata{
+	m := &kms.KeyMetadata{
 		AWSAccountId:          key.Account,
 		KeyId:                 key.ID,
 		Arn:                   key.ARN,
@@ -107,9 +112,10 @@ func metadata(key *keys.Key) *kms.KeyMetadata {
 		CustomerMasterKeySpec: kms.CustomerMasterKeySpec(key.Spec),
 		KeySpec:               kms.KeySpec(key.Spec),
 		EncryptionAlgorithms:  []kms.EncryptionAlgorithmSpec{kms.EncryptionAlgorithmSpecSymmetricDefault},
-		MultiRegion:           new(false),
 		CurrentKeyMaterialId:  key.MaterialID,
 	}
+	multiRegion(m, key)
+	return m
 }
 
 func describeKeyAsks(ctx context.Context, c *call, in *kms.DescribeKeyInput) error {
@@ -169,9 +175,13 @@ func scheduleKeyDeletion(ctx context.Context, c *call, in *kms.ScheduleKeyDeleti
 	if err != nil {
 		return nil, err
 	}
-	return &kms.ScheduleKeyDeletionOutput{
+	out := &kms.ScheduleKeyDeletionOutput{
 		KeyId: c.key().ARN, DeletionDate: at, KeyState: kms.KeyStatePendingDeletion, PendingWindowInDays: new(int32(days)),
-	}, nil
+	}
+	if at.IsZero() { // a primary key that waits for its replicas
+		out.KeyState = kms.KeyStatePendingReplicaDeletion
+	}
+	return out, nil
 }
 
 func cancelKeyDeletion(ctx context.Context, c *call, in *kms.CancelKeyDeletionInput) (*kms.CancelKeyDeletionOutput, error) {
