@@ -32,6 +32,7 @@ type world struct {
 	store *faulty
 	clock *clock.Fake
 	hsm   *chip
+	more  []string // Regions beside us-east-1
 
 	mu  sync.Mutex
 	ids map[string]string // guarded by mu; ARN -> unique id
@@ -99,7 +100,7 @@ func newWorldIn(t testing.TB) *world {
 func (w *world) reopen() {
 	w.Helper()
 	k, err := keys.Open(w.Context(), w.store, keys.Config{
-		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", Principals: w.principal,
+		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", AdditionalRegions: w.more, Principals: w.principal,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -200,6 +201,8 @@ func TestStateTable(t *testing.T) {
 		"TagResource":                     "+ + 3 + + + +",
 		"UntagResource":                   "+ + 3 + + + +",
 		"UpdateKeyDescription":            "+ + 3 + + + +",
+		"ReplicateKey":                    "+ 1 3 5 11 14 15",
+		"UpdatePrimaryRegion":             "+ 1 3 5 11 14 +",
 	}
 	notes := map[string]struct {
 		kind keys.Kind

@@ -222,16 +222,19 @@ type relative struct {
 	more []kv.Op // that go with it, in the Region's own store
 }
 
-// lock takes the write locks of a key and of all its relatives. Several locks
-// of entries are taken in the order of their ids, and those of one id in the
-// order of their Regions: here and in UpdateAlias.
-func (k *Keys) lock(e *entry) (rs []*relative, unlock func()) {
-	if !isMultiRegion(e.id) {
-		e.write.Lock()
-		return []*relative{{k: k, e: e}}, e.write.Unlock
+// lock takes the write locks of a key and of all its relatives, and reads
+// again what is not to be trusted. Several locks of entries are taken in the
+// order of their ids, and those of one id in the order of their Regions: here
+// and in UpdateAlias.
+func (k *Keys) lock(ctx context.Context, e *entry) (rs []*relative, unlock func(), err error) {
+	set := func() []*relative {
+		if !isMultiRegion(e.id) {
+			return []*relative{{k: k, e: e}}
+		}
+		return k.all.relatives(e.id)
 	}
 	for {
-		rs = k.all.relatives(e.id)
+		rs = set()
 		for _, r := range rs {
 			r.e.write.Lock()
 		}
@@ -240,11 +243,21 @@ func (k *Keys) lock(e *entry) (rs []*relative, unlock func()) {
 				r.e.write.Unlock()
 			}
 		}
-		// A relative that was made or destroyed meanwhile changes the set; with all locks held nothing does.
-		if slices.EqualFunc(rs, k.all.relatives(e.id), func(a, b *relative) bool { return a.e == b.e }) {
-			return rs, unlock
+		err = nil
+		for _, r := range rs {
+			if r.cur, err = r.k.fresh(ctx, r.e); err != nil {
+				break
+			}
+		}
+		// A relative that was made, destroyed or found meanwhile changes the set; with all locks held nothing does.
+		same := slices.EqualFunc(rs, set(), func(a, b *relative) bool { return a.e == b.e })
+		if same && err == nil {
+			return rs, unlock, nil
 		}
 		unlock()
+		if same {
+			return nil, nil, err
+		}
 	}
 }
 
@@ -279,16 +292,15 @@ func (f *family) in(region string) *relative {
 // edit makes of copies of them, in one commit: a crash leaves either all as
 // they were or all changed. It takes their write locks.
 func (k *Keys) changeFamily(ctx context.Context, e *entry, edit func(f *family) error) (*family, error) {
-	rs, unlock := k.lock(e)
+	rs, unlock, err := k.lock(ctx, e)
+	if err != nil {
+		return nil, err
+	}
 	defer unlock()
 	f := &family{all: rs}
 	for _, r := range rs {
-		cur, err := r.k.fresh(ctx, r.e)
-		if err != nil {
-			return nil, err
-		}
-		next := *cur
-		r.cur, r.next = cur, &next
+		next := *r.cur
+		r.next = &next
 		if r.e == e {
 			f.own = r
 		}
