@@ -45,6 +45,7 @@ type faulty struct {
 	before error // guarded by mu; commits answer it and write nothing
 	after  error // guarded by mu; commits write and answer it all the same
 	gets   error // guarded by mu; reads answer it
+	blind  bool  // guarded by mu; from the next failing commit on reads fail too
 }
 
 var errStore = errors.New("the wire to the store is cut")
@@ -58,6 +59,9 @@ func (f *faulty) set(before, after, gets error) {
 func (f *faulty) Commit(ctx context.Context, conds []kv.Cond, ops []kv.Op) (kv.Rev, error) {
 	f.mu.Lock()
 	before, after := f.before, f.after
+	if f.blind && (before != nil || after != nil) {
+		f.gets, f.blind = errStore, false
+	}
 	f.mu.Unlock()
 	if before != nil {
 		return 0, before

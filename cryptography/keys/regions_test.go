@@ -224,6 +224,13 @@ func TestRelatedKeysShareTheirMaterialAndNothingElse(t *testing.T) {
 	}
 }
 
+// blindNext lets reads fail too, from the next commit on that fails.
+func (f *faulty) blindNext(blind bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blind = blind
+}
+
 func ctxMap(name, value string) map[string]string { return map[string]string{name: value} }
 
 func TestWhatCannotBeReplicated(t *testing.T) {
@@ -447,16 +454,13 @@ func TestACrashLeavesNoHalfChangedFamily(t *testing.T) {
 						w.clock.Advance(8 * 24 * time.Hour)
 						want = withdrawn // from its end on a key is not there, destroyed or not
 					}
-					var gets error
-					if blind {
-						gets = errStore
-					}
 					if written {
-						w.store.set(nil, errStore, gets)
+						w.store.set(nil, errStore, nil)
 						want = c.change
 					} else {
-						w.store.set(errStore, nil, gets)
+						w.store.set(errStore, nil, nil)
 					}
+					w.store.blindNext(blind)
 					if err := c.do(w, k); !errors.Is(err, errStore) {
 						t.Fatalf("with a store that fails: %v", err)
 					}
@@ -481,6 +485,33 @@ func TestACrashLeavesNoHalfChangedFamily(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// A replica whose end was interrupted behind its first commit is in nobody's
+// way: the Region takes a new one, and an earlier grant does not come with it.
+func TestANewReplicaTakesThePlaceOfOneWhoseEndWasInterrupted(t *testing.T) {
+	w := newRegions(t)
+	ctx := w.Context()
+	k := w.createMultiRegion()
+	w.replicate(k, eu)
+	g := w.at(eu).grant(w.at(eu).now(k), decryptFor(bob))
+	_, err := w.at(eu).ScheduleDeletion(ctx, w.at(eu).now(k), 7)
+	w.must(err)
+	w.clock.Advance(7 * 24 * time.Hour)
+	w.store.set(nil, errStore, nil)
+	if err := w.at(eu).DestroyDue(ctx); !errors.Is(err, errStore) {
+		t.Fatalf("the interrupted end: %v", err)
+	}
+	w.store.set(nil, nil, nil)
+	w.wantFamily(k.ID, "us-east-1 PRIMARY Enabled")
+	w.replicate(k, eu)
+	for range 2 {
+		w.wantFamily(k.ID, "us-east-1 PRIMARY Enabled, eu-central-1 REPLICA Enabled")
+		if _, ok := w.at(eu).now(k).Grant(g.ID); ok {
+			t.Error("the new replica has the grant of the former one")
+		}
+		w.reopen()
 	}
 }
 

@@ -2,10 +2,12 @@ package keys
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/state/kv"
 )
 
 // A NewReplica is what a customer wants made of a primary key in another
@@ -67,6 +69,9 @@ func (k *Keys) Replicate(ctx context.Context, u Use, n NewReplica) (replica *Key
 		return nil, err
 	}
 	defer there.release(u.Key.Account) // admit counts the key itself
+	// destroy holds it until nothing is left of a key: a former replica there must be wholly gone.
+	there.aliasWrite.Lock()
+	defer there.aliasWrite.Unlock()
 	_, err = k.changeFamily(ctx, u.Key.entry, func(f *family) error {
 		now, err := k.check(u, f.own.cur, "ReplicateKey")
 		if err != nil {
@@ -77,6 +82,9 @@ func (k *Keys) Replicate(ctx context.Context, u Use, n NewReplica) (replica *Key
 		}
 		if f.in(n.Region) != nil {
 			return refuse(AlreadyExists, "A key with the id %s already exists in %s.", now.ID, n.Region)
+		}
+		if err := there.finish(ctx, now.Account, now.ID); err != nil {
+			return err
 		}
 		replica = there.replicaOf(now, n, d)
 		f.all = append(f.all, &relative{k: there, next: replica})
@@ -90,6 +98,29 @@ func (k *Keys) Replicate(ctx context.Context, u Use, n NewReplica) (replica *Key
 	}
 	k.cfg.Log.Info("keys: key replicated", "key", u.Key.ARN, "replica", replica.ARN)
 	return replica, nil
+}
+
+// finish removes what an interrupted end left of a former replica, as the next
+// start would. The caller holds aliasWrite.
+func (k *Keys) finish(ctx context.Context, account, id string) error {
+	en, err := k.store.Get(ctx, keyKey(account, id))
+	if err != nil {
+		return fmt.Errorf("keys: replicate: %w", err)
+	}
+	if en.Mod == 0 {
+		return nil
+	}
+	tomb, err := k.decode(en.Value)
+	if err != nil {
+		return fmt.Errorf("keys: replicate: %w", err)
+	}
+	if !tomb.destroyed {
+		return fmt.Errorf("keys: replicate: %w: %s is in the store and not in memory", kv.ErrCorrupt, tomb.ARN)
+	}
+	if err := k.bury(ctx, tomb); err != nil {
+		return fmt.Errorf("keys: replicate: %w", err)
+	}
+	return nil
 }
 
 // replicaOf is a new replica of a key. What is not named here is shared, among
