@@ -8,15 +8,15 @@ import (
 // LimitGrants lowers the quota of grants, so that a test can reach it.
 func (k *Keys) LimitGrants(n int) { k.maxGrants = n }
 
-// DestroyDue is one round of Run that gives the first error instead of trying
+// DoDue is one round of Run that gives the first error instead of trying
 // again.
-func (k *Keys) DestroyDue(ctx context.Context) (err error) {
+func (k *Keys) DoDue(ctx context.Context) (err error) {
 	k.mu.Lock()
 	due := maps.Clone(k.due)
 	k.mu.Unlock()
 	for id, at := range due {
 		if !k.cfg.Clock.Now().Before(at) && err == nil {
-			err = k.destroy(ctx, id)
+			err = k.doOne(ctx, id)
 		}
 	}
 	return err

@@ -50,46 +50,9 @@ func (k *Keys) SetDescription(ctx context.Context, key *Key, text string) error 
 	return k.move(ctx, key, "UpdateKeyDescription", func(next *Key) { next.Description = text })
 }
 
-// move is one transition: the state table decides on the newest state, edit
-// makes the next one.
-func (k *Keys) move(ctx context.Context, key *Key, operation string, edit func(next *Key)) error {
-	e := key.entry
-	e.write.Lock()
-	defer e.write.Unlock()
-	next, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
-		if k.over(next) {
-			return nil, missing(next.ARN)
-		}
-		if err := next.State.Permits(operation, next.ARN); err != nil {
-			return nil, err
-		}
-		edit(next)
-		return nil, nil
-	})
-	if err != nil {
-		return err
-	}
-	k.timed(next)
-	return nil
-}
-
-// timed tells Run when the time of a changed key is up.
-func (k *Keys) timed(key *Key) {
-	k.setDue(key)
-	select {
-	case k.wake <- struct{}{}:
-	default: // Run has a wake-up waiting already
-	}
-}
-
-func (k *Keys) setDue(key *Key) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if key.State == StatePendingDeletion {
-		k.due[key.ID] = key.DeletionDate
-	} else {
-		delete(k.due, key.ID)
-	}
+// move is one transition of a key's state.
+func (k *Keys) move(ctx context.Context, key *Key, operation string, next func(next *Key)) error {
+	return k.edit(ctx, key, operation, func(key *Key) error { next(key); return nil })
 }
 
 // List gives the ids of an account's keys in order, from after the marker on.
@@ -107,48 +70,6 @@ func (k *Keys) List(ctx context.Context, account, marker string, limit int) (ids
 		ids = append(ids, lastText(key, prefix))
 	}
 	return ids, next, err
-}
-
-const (
-	retryDestroy = 10 * time.Second // after a failed destruction
-	longestSleep = time.Hour        // a wall clock that is set forward is noticed after this at the latest
-)
-
-// Run destroys keys whose waiting period is over, until ctx ends.
-func (k *Keys) Run(ctx context.Context) error {
-	for {
-		wait := k.destroyDue(ctx)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-k.wake:
-		case <-k.cfg.Clock.After(wait):
-		}
-	}
-}
-
-// destroyDue destroys what is due and says how long to sleep.
-func (k *Keys) destroyDue(ctx context.Context) time.Duration {
-	now, wait := k.cfg.Clock.Now(), longestSleep
-	var ids []string
-	k.mu.Lock()
-	for id, at := range k.due {
-		if left := at.Sub(now); left <= 0 {
-			ids = append(ids, id)
-		} else {
-			wait = min(wait, left)
-		}
-	}
-	k.mu.Unlock()
-	for _, id := range ids {
-		if err := k.destroy(ctx, id); err != nil {
-			if ctx.Err() == nil {
-				k.cfg.Log.Error("keys: destruction of a key failed; it is tried again", "key", id, "error", err)
-			}
-			wait = min(wait, retryDestroy)
-		}
-	}
-	return wait
 }
 
 // errCancelled: the deletion was called off before it began.
@@ -175,7 +96,7 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 		for _, name := range cur.Aliases {
 			f.own.more = append(f.own.more, kv.Op{Key: aliasKV(e.account, name), Delete: true})
 		}
-		cur.destroyed, cur.materials, cur.Description, cur.Tags = true, nil, "", nil
+		cur.destroyed, cur.materials, cur.RotationPeriod, cur.Description, cur.Tags = true, nil, 0, "", nil
 		f.leave(k.now())
 		tomb = cur
 		return nil

@@ -299,7 +299,7 @@ func (k *Keys) changeFamily(ctx context.Context, e *entry, edit func(f *family) 
 	defer unlock()
 	f := &family{all: rs}
 	for _, r := range rs {
-		next := *r.cur
+		next := *r.cur.asOf(k.cfg.Clock.Now())
 		r.next = &next
 		if r.e == e {
 			f.own = r
@@ -311,6 +311,7 @@ func (k *Keys) changeFamily(ctx context.Context, e *entry, edit func(f *family) 
 	if err := edit(f); err != nil {
 		return nil, err
 	}
+	f.follow()
 	if err := k.all.commit(ctx, f); err != nil {
 		return nil, err
 	}
@@ -342,6 +343,12 @@ func (all *regions) commit(ctx context.Context, f *family) error {
 	if err != nil {
 		return all.doubt(ctx, f, err)
 	}
+	// A key may get a ciphertext of its relative's new material before it is shown with it itself: see materialOf.
+	for _, r := range f.all {
+		if r.e != nil && !r.next.destroyed {
+			r.k.index(r.e, r.cur, r.next)
+		}
+	}
 	for _, r := range f.all {
 		switch {
 		case r.e == nil:
@@ -349,12 +356,9 @@ func (all *regions) commit(ctx context.Context, f *family) error {
 		case r.next.destroyed:
 			r.k.forget(r.e)
 		default:
-			for i := range r.next.materials {
-				r.k.byMaterial.Store([32]byte(r.next.materials[i].ID), r.e)
-			}
 			r.e.mod = rev
 			r.e.now.Store(r.next)
-			r.k.timed(r.next)
+			r.k.schedule(r.next)
 		}
 	}
 	return nil

@@ -430,7 +430,7 @@ func TestACrashLeavesNoHalfChangedFamily(t *testing.T) {
 		return err
 	}
 	move := func(w *world, k *keys.Key) error { return w.movePrimary(k, us, eu) }
-	end := func(w *world, k *keys.Key) error { return w.at(eu).DestroyDue(w.Context()) }
+	end := func(w *world, k *keys.Key) error { return w.at(eu).DoDue(w.Context()) }
 	for _, c := range []struct {
 		name   string
 		do     func(w *world, k *keys.Key) error
@@ -500,7 +500,7 @@ func TestANewReplicaTakesThePlaceOfOneWhoseEndWasInterrupted(t *testing.T) {
 	w.must(err)
 	w.clock.Advance(7 * 24 * time.Hour)
 	w.store.set(nil, errStore, nil)
-	if err := w.at(eu).DestroyDue(ctx); !errors.Is(err, errStore) {
+	if err := w.at(eu).DoDue(ctx); !errors.Is(err, errStore) {
 		t.Fatalf("the interrupted end: %v", err)
 	}
 	w.store.set(nil, nil, nil)

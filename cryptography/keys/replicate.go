@@ -39,7 +39,7 @@ func (k *Keys) away() string {
 // Replicate makes a replica of a primary key in another Region. The replica
 // and what its relatives know of it come into being in one commit, so it is
 // Enabled from the first moment (an imported key waits for the import of the
-// same material). With u.DryRun nothing is made.
+// same material).
 func (k *Keys) Replicate(ctx context.Context, u Use, n NewReplica) (replica *Key, err error) {
 	if err := u.Key.NeedPrimary(); err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (k *Keys) replicaOf(key *Key, n NewReplica, policy *doc) *Key {
 	replica.Region, replica.away, replica.ARN = k.cfg.Region, k.away(), k.ARN(key.Account, key.ID)
 	replica.Description, replica.Tags, replica.Aliases, replica.policy = n.Description, sortTags(n.Tags), nil, policy
 	replica.State, replica.Created, replica.DeletionDate = StateEnabled, k.now(), time.Time{}
-	replica.entry = nil
+	replica.materials, replica.entry = nil, nil // the material follows the primary's: share.go
 	return &replica
 }
 

@@ -112,8 +112,8 @@ func metadata(key *keys.Key) *kms.KeyMetadata {
 		CustomerMasterKeySpec: kms.CustomerMasterKeySpec(key.Spec),
 		KeySpec:               kms.KeySpec(key.Spec),
 		EncryptionAlgorithms:  []kms.EncryptionAlgorithmSpec{kms.EncryptionAlgorithmSpecSymmetricDefault},
-		CurrentKeyMaterialId:  key.MaterialID,
 	}
+	materialMetadata(m, key)
 	multiRegion(m, key)
 	return m
 }
@@ -190,11 +190,6 @@ func cancelKeyDeletion(ctx context.Context, c *call, in *kms.CancelKeyDeletionIn
 
 func updateKeyDescription(ctx context.Context, c *call, in *kms.UpdateKeyDescriptionInput) (*kms.UpdateKeyDescriptionOutput, error) {
 	return &kms.UpdateKeyDescriptionOutput{}, c.keys.SetDescription(ctx, c.key(), in.Description)
-}
-
-// getKeyRotationStatus is truthful: no key here rotates.
-func getKeyRotationStatus(ctx context.Context, c *call, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
-	return &kms.GetKeyRotationStatusOutput{KeyId: c.key().ID, KeyRotationEnabled: new(false)}, nil
 }
 
 func getKeyLastUsage(ctx context.Context, c *call, in *kms.GetKeyLastUsageInput) (*kms.GetKeyLastUsageOutput, error) {

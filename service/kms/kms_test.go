@@ -299,7 +299,6 @@ func TestRefusalsBeforeAnythingIsLookedUp(t *testing.T) {
 		{"CreateKey", `{"KeySpec":"RSA_2048"}`, "ValidationException", "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."},
 		{"CreateKey", `{"KeySpec":"RSA_2048","KeyUsage":"KEY_AGREEMENT"}`, "ValidationException", "KeyUsage KEY_AGREEMENT is not compatible with KeySpec RSA_2048"},
 		{"CreateKey", `{"CustomerMasterKeySpec":"RSA_2048","KeyUsage":"SIGN_VERIFY"}`, unsupported, "KeySpec RSA_2048 is not supported."},
-		{"CreateKey", `{"Origin":"EXTERNAL"}`, unsupported, "Origin EXTERNAL is not supported."},
 		{"CreateKey", `{"MultiRegion":true,"CustomKeyStoreId":"cks-1"}`, unsupported, "Multi-Region keys are not supported in custom key stores."},
 		{"CreateKey", `{"CustomKeyStoreId":"cks-1"}`, unsupported, "Custom key stores are not supported."},
 		{"GenerateRandom", `{}`, "ValidationException", "NumberOfBytes is required."},

@@ -10,9 +10,8 @@
 // GOEXPERIMENT=runtimesecret and which otherwise lives until the memory is
 // used again.
 //
-// Not done here: asymmetric customer keys, import, replication, fences and
-// quorum commands; their operation numbers are answered as bad requests, and
-// a key token with a condition that this version cannot enforce is denied.
+// Not done here: replication, fences and quorum commands; their
+// operation numbers are answered as bad requests, and a key token with a condition that this version cannot enforce is denied.
 // There is one member and one seal, Sealer, which hardware can replace.
 //
 // Promised: no operation outputs key material in the clear, and a token or a
@@ -66,6 +65,7 @@ type HSM struct {
 	calls      sync.Pool // of *call
 	operations atomic.Uint64
 	rotation   sync.Mutex // held while a next domain is made
+	turns      turns      // of what takes long
 
 	mu    sync.RWMutex
 	d     *domain                    // guarded by mu; the fields of a domain are replaced with it
@@ -82,7 +82,7 @@ func Open(cfg Config) (*HSM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("core: supervisor: %w", err)
 	}
-	h := &HSM{cfg: cfg, table: operations(), hosts: make(map[link.HostID]*link.Peer)}
+	h := &HSM{cfg: cfg, table: operations(), turns: newTurns(), hosts: make(map[link.HostID]*link.Peer)}
 	h.calls.New = func() any { return new(call) }
 	id := link.IDOf(cfg.Supervisor)
 	h.hosts[id] = &link.Peer{ID: id, Key: key, Roles: []string{RoleSupervisor, RoleHost}}

@@ -106,6 +106,14 @@ func (h *hsm) newKey() []byte {
 	return h.must(message.OpGenerateKey, nil, newKeyParams()).Token
 }
 
+// newKeyOf makes a key of any spec.
+func (h *hsm) newKeyOf(spec, usage string) message.Result {
+	h.t.Helper()
+	p := newKeyParams()
+	p.Spec, p.Usage = spec, usage
+	return h.must(message.OpGenerateKey, nil, p)
+}
+
 func newKeyParams() message.Params {
 	return message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", Name: "arn:aws:kms:us-east-1:111122223333:key/x"}
 }
@@ -134,7 +142,13 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	auditKey := h.must(message.OpGenerateAuditKey, nil, message.Params{Name: "111122223333"}).Token
 	blob := h.must(message.OpEncrypt, key, message.Params{Data: []byte("x"), Context: context("a", "b")}).Blob
 	secrets := h.DomainSecrets()
-	for _, ekt := range [][]byte{key, other, logKey, auditKey} {
+	signer, rsaKey, mac := h.newKeyOf("ECC_NIST_P384", "SIGN_VERIFY").Token, h.newKeyOf("RSA_2048", "ENCRYPT_DECRYPT"), h.newKeyOf("HMAC_512", "GENERATE_VERIFY_MAC").Token
+	agrees := h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT")
+	sig := h.must(message.OpSign, signer, message.Params{Data: []byte("x"), Alg: "ECDSA_SHA_384", MessageType: "RAW"}).Data
+	sum := h.must(message.OpGenerateMac, mac, message.Params{Data: []byte("x"), Alg: "HMAC_SHA_512"}).Data
+	imports := h.must(message.OpImportBegin, nil, beginning(256, message.WrapOAEP1, "HMAC_384", "GENERATE_VERIFY_MAC"))
+	brings := importing("HMAC_384", "GENERATE_VERIFY_MAC", wrap(t, imports.Public, message.WrapOAEP1, h.Material(h.newKeyOf("HMAC_384", "GENERATE_VERIFY_MAC").Token)))
+	for _, ekt := range [][]byte{key, other, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token, h.must(message.OpImportKey, imports.Token, brings).Token} {
 		m := h.Material(ekt)
 		if len(m) < 32 {
 			t.Fatal("the test does not see the key material")
@@ -154,11 +168,19 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 		{Name: "111122223333"},
 		{Enc: make([]byte, 1120), Blob: make([]byte, 48), Info: []byte("leadglass/audit/dek/v1111122223333" + strings.Repeat("k", 16))},
 		{},
+		{Spec: "ECC_SECG_P256K1", Context: context("a", "b")},
+		{Data: []byte("x"), Alg: "ECDSA_SHA_384", MessageType: "RAW", Signature: sig},
+		{Data: []byte("x"), Alg: "HMAC_SHA_512", Signature: sum},
+		{Data: []byte("x"), Alg: "RSAES_OAEP_SHA_1", Public: agrees.Public},
+		{Alg: "ECDH", Public: agrees.Public},
+		beginning(256, message.WrapAES256, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
+		brings,
+		{Alg: "ECDH", Public: h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT").Public},
 	}
 	succeeded := make(map[uint64]bool)
 	for op, name := range core.Operations() {
 		for _, p := range params {
-			for _, token := range [][]byte{nil, key, logKey, auditKey} {
+			for _, token := range [][]byte{nil, key, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token} {
 				for _, host := range []*link.Peer{h.supervisor, authority} {
 					out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
 					succeeded[op] = succeeded[op] || status == link.StatusOK
@@ -297,7 +319,7 @@ func TestParametersOutOfRangeAreRefused(t *testing.T) {
 		"a data key of 1025 bytes":          {message.OpGenerateDataKey, key, message.Params{Length: 1025}, link.StatusBadRequest},
 		"an unknown flag":                   {message.OpGenerateDataKey, key, message.Params{Length: 1, Flags: 2}, link.StatusBadRequest},
 		"1025 random bytes":                 {message.OpRandom, nil, message.Params{Length: 1025}, link.StatusBadRequest},
-		"an RSA key":                        {message.OpGenerateKey, nil, message.Params{Spec: "RSA_2048", Usage: "SIGN_VERIFY", Origin: "AWS_KMS"}, link.StatusBadRequest},
+		"an RSA key that agrees":            {message.OpGenerateKey, nil, message.Params{Spec: "RSA_2048", Usage: "KEY_AGREEMENT", Origin: "AWS_KMS"}, link.StatusBadRequest},
 		"imported material":                 {message.OpGenerateKey, nil, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "EXTERNAL"}, link.StatusBadRequest},
 		"a key for a role that is no role":  {message.OpGenerateKey, nil, func() message.Params { p := newKeyParams(); p.Role = "operator"; return p }(), link.StatusBadRequest},
 		"a key for the authority":           {message.OpGenerateKey, nil, func() message.Params { p := newKeyParams(); p.Role = core.RoleAuthority; return p }(), link.StatusDenied},

@@ -57,11 +57,27 @@ func operations() map[uint64]operation {
 		message.OpPlaceHost:        {"PlaceHost", supervisor, false, (*call).placeHost},
 		message.OpReady:            {"Ready", supervisor, false, (*call).ready},
 		message.OpRotateDomainKeys: {"RotateDomainKeys", supervisor, true, (*call).rotate},
+
+		message.OpGenerateDataKeyPair: {"GenerateDataKeyPair", host, true, (*call).generateDataKeyPair},
+		message.OpSign:                {"Sign", host, true, (*call).sign},
+		message.OpVerify:              {"Verify", host, true, (*call).verify},
+		message.OpGenerateMac:         {"GenerateMac", host, false, (*call).generateMac},
+		message.OpVerifyMac:           {"VerifyMac", host, false, (*call).verifyMac},
+		message.OpDeriveSharedSecret:  {"DeriveSharedSecret", host, true, (*call).deriveSharedSecret},
+
+		message.OpImportBegin: {"ImportBegin", host, true, (*call).importBegin},
+		message.OpImportKey:   {"ImportKey", host, true, (*call).importKey},
 	}
 }
 
-// Slow reports whether an operation takes long.
-func (h *HSM) Slow(op uint64) bool { return h.table[op].slow }
+// Slow reports whether a request takes long.
+func (h *HSM) Slow(r *link.Request) bool {
+	switch r.Op {
+	case message.OpGenerateKey, message.OpEncrypt, message.OpDecrypt, message.OpReEncrypt:
+		return message.Asymmetric(r.Params)
+	}
+	return h.table[r.Op].slow
+}
 
 // Handle does one operation. It is called by package link.
 func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
@@ -139,7 +155,7 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 	}
 	a := attributes{
 		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
-		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+		created: uint64(c.h.cfg.Now().UnixMilli()), notAfter: p.NotAfter, material: materialID(p.Name, material),
 	}
 	token, err := c.d.wrap(&a, material)
 	if err != nil {
@@ -151,8 +167,10 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 
 func (c *call) generateKey() uint64 {
 	p := &c.params
-	// Other specs and external origins come with asymmetric keys and import.
-	if p.Spec != message.SpecSymmetric || p.Usage != usageEncrypt || p.Origin != "AWS_KMS" {
+	if p.Spec != message.SpecSymmetric {
+		return c.generateOther()
+	}
+	if p.Usage != usageEncrypt || p.Origin != "AWS_KMS" {
 		return link.StatusBadRequest
 	}
 	hbk := c.material[:32]
@@ -161,6 +179,9 @@ func (c *call) generateKey() uint64 {
 }
 
 func (c *call) encrypt() uint64 {
+	if c.params.Alg != "" {
+		return c.encryptOAEP()
+	}
 	if len(c.params.Data) > message.MaxPlaintext {
 		return link.StatusBadRequest
 	}
@@ -168,36 +189,19 @@ func (c *call) encrypt() uint64 {
 	if status != link.StatusOK {
 		return status
 	}
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, c.params.Data, c.params.Context)
+	c.result.Blob, status = encryptBlob(nil, message.BlobSymmetric, hbk, &c.attrs.material, c.params.Data, c.params.Context)
 	return status
 }
 
 func (c *call) decrypt() uint64 {
+	if c.params.Alg != "" {
+		return c.decryptOAEP()
+	}
 	hbk, status := c.openSymmetric()
 	if status != link.StatusOK {
 		return status
 	}
 	c.result.Data, status = decryptBlob(c.plain[:0], hbk, &c.attrs.material, c.params.Blob, c.params.Context)
-	return status
-}
-
-func (c *call) reEncrypt() uint64 {
-	hbk, status := c.openSymmetric()
-	if status != link.StatusOK {
-		return status
-	}
-	plain, status := decryptBlob(c.plain[:0], hbk, &c.attrs.material, c.params.Blob, c.params.Context)
-	if status != link.StatusOK {
-		return status
-	}
-	hbk, status = c.d.unwrap(c.params.ToToken, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
-	if status != link.StatusOK {
-		return status
-	}
-	if !c.attrs.isSymmetric() {
-		return link.StatusWrongToken
-	}
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, plain, c.params.ToContext)
 	return status
 }
 
@@ -214,7 +218,7 @@ func (c *call) generateDataKey() uint64 {
 	}
 	key := c.plain[:n]
 	rand.Read(key)
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, key, c.params.Context)
+	c.result.Blob, status = encryptBlob(nil, message.BlobSymmetric, hbk, &c.attrs.material, key, c.params.Context)
 	if c.params.Flags&message.FlagNoPlaintext == 0 {
 		c.result.Data = key
 	}
