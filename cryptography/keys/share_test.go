@@ -228,6 +228,13 @@ func TestImportedMaterialIsBroughtToEveryRegion(t *testing.T) {
 	if got := states(w); !slices.Equal(got, []string{"CURRENT IMPORTED", "PENDING_ROTATION IMPORTED"}) {
 		t.Errorf("the primary's materials are %q", got)
 	}
+	// While it is pending it may be lost in one Region, and come back there.
+	soon := w.clock.Now().Add(time.Hour)
+	away.bring(k, second, until(soon))
+	w.clock.Set(soon)
+	w.must(away.DoDue(ctx))
+	w.refused(w.RotateOnDemand(ctx, w.now(k)), keys.InvalidState, "No available key material pending rotation for the key: "+k.ARN+".")
+	away.bring(k, second, nil)
 	w.must(w.RotateOnDemand(ctx, w.now(k)))
 	for _, in := range []*world{w, away} {
 		if got := in.now(k).MaterialID; got != next {
