@@ -45,8 +45,9 @@ type Config struct {
 	Region  string // the home region; empty: us-east-1
 	// AdditionalRegions have keys of their own. Identities, organizations and the audit log are one for all regions.
 	AdditionalRegions []string
-	SealKey           string // file of the HSM's software seal; empty: in the data folder
-	Insecure          bool   // start the boundaries even where they cannot be locked down (I-10)
+	SealKey           string    // file of the HSM's software seal; empty: in the data folder
+	Guard             hsm.Guard // hardware that guards the seal besides
+	Insecure          bool      // start the boundaries even where they cannot be locked down (I-10)
 	// KeyMode names the services (by signing name, or AllServices) whose requests
 	// are checked in key mode rather than witness mode: docs/trust-model.md.
 	KeyMode []string

@@ -71,7 +71,7 @@ func (n *NewKey) Complete() error {
 	switch {
 	case n.MultiRegion && n.CustomKeyStoreID != "":
 		return refuse(Unsupported, "Multi-Region keys are not supported in custom key stores.")
-	case n.Spec != SpecSymmetric:
+	case n.Spec == "SM2": // only in the public service's Regions of China
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
 	case n.Origin == OriginExternal && strings.HasPrefix(n.Spec, "ML_DSA_"):
 		return refuse(Unsupported, "Origin %s is not supported with KeySpec %s.", n.Origin, n.Spec)
@@ -122,6 +122,7 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 			return nil, k.boundaryError("create", key, err)
 		}
 		key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
+		key.Public = made.Public
 	}
 	key.settle()
 	value, err := key.encode()

@@ -52,8 +52,6 @@ type Import struct {
 // wrappingBits are the key pairs that material can be wrapped with.
 var wrappingBits = map[string]int{"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}
 
-const p521 = "ECC_NIST_P521"
-
 // wraps refuses what cannot carry the material of a key: RSAES_PKCS1_V1_5
 // always, and OAEP alone where the material is longer than the modulus allows.
 func wraps(key *Key, algorithm, wrappingSpec string) error {
@@ -64,7 +62,7 @@ func wraps(key *Key, algorithm, wrappingSpec string) error {
 		return refuse(Unsupported, "WrappingAlgorithm %s is not supported.", algorithm)
 	case wrappingBits[wrappingSpec] == 0:
 		return refuse(Unsupported, "WrappingKeySpec %s is not supported.", wrappingSpec)
-	case oaep && (strings.HasPrefix(key.Spec, "RSA_") || key.Spec == p521 && wrappingSpec == "RSA_2048"):
+	case oaep && (strings.HasPrefix(key.Spec, "RSA_") || key.Spec == "ECC_NIST_P521" && wrappingSpec == "RSA_2048"):
 		return refuse(Unsupported, "WrappingAlgorithm %s with WrappingKeySpec %s cannot wrap key material of KeySpec %s.", algorithm, wrappingSpec, key.Spec)
 	}
 	return nil
@@ -196,6 +194,7 @@ func (k *Key) take(made hsm.Key, in *Import, now time.Time) error {
 	}
 	m := k.material(made.MaterialID)
 	m.EKT, m.ValidTo = made.EKT, 0
+	k.Public = made.Public // the same with every import, since another material would be refused
 	if !in.ValidTo.IsZero() {
 		m.ValidTo = in.ValidTo.UnixMilli()
 	}

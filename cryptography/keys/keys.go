@@ -24,9 +24,8 @@
 //
 // One process owns the tables K, G, g and R of its store: others may read them,
 // and a foreign write is noticed as a conflict and refused. Formats at rest
-// are in record.go. Only symmetric keys are served, with material that the
-// boundary made or that their owner brings (import.go); Create refuses
-// everything else.
+// are in record.go. Keys have material that the boundary made or that their
+// owner brings (import.go); Create refuses everything else.
 package keys
 
 import (
@@ -68,6 +67,15 @@ type Boundary interface {
 
 	ImportBegin(ctx context.Context, bits int, algorithm string, spec hsm.KeySpec) (public, token []byte, err error)
 	ImportKey(ctx context.Context, token, wrapped []byte, spec hsm.KeySpec, notAfter time.Time) (hsm.Key, error)
+	Sign(ctx context.Context, ekt []byte, alg, messageType string, msg []byte) ([]byte, error)
+	Verify(ctx context.Context, ekt []byte, alg, messageType string, msg, sig []byte) error
+	GenerateMac(ctx context.Context, ekt []byte, alg string, msg []byte) ([]byte, error)
+	VerifyMac(ctx context.Context, ekt []byte, alg string, msg, mac []byte) error
+	DeriveSharedSecret(ctx context.Context, ekt []byte, alg string, peer []byte) ([]byte, error)
+	GenerateDataKeyPair(ctx context.Context, ekt []byte, spec string, encCtx map[string]string, withPlaintext bool) (hsm.KeyPair, error)
+	EncryptWith(ctx context.Context, ekt []byte, alg string, plaintext []byte) ([]byte, error)
+	DecryptWith(ctx context.Context, ekt []byte, alg string, ciphertext []byte) ([]byte, error)
+	ReEncryptWith(ctx context.Context, from hsm.Side, blob []byte, to hsm.Side) ([]byte, error)
 }
 
 // Config is what Open cannot live without.

@@ -97,21 +97,25 @@ func (c *call) keepsControl(proposed *keys.Key) bool {
 }
 
 func metadata(key *keys.Key) *kms.KeyMetadata {
+	algorithms := algorithmsOf(key)
 	m := &kms.KeyMetadata{
-		AWSAccountId:          key.Account,
-		KeyId:                 key.ID,
-		Arn:                   key.ARN,
-		CreationDate:          key.Created,
-		Enabled:               new(key.Enabled()),
-		Description:           key.Description,
-		KeyUsage:              kms.KeyUsageType(key.Usage),
-		KeyState:              kms.KeyState(key.State),
-		DeletionDate:          key.DeletionDate,
-		Origin:                kms.OriginType(key.Origin),
-		KeyManager:            kms.KeyManagerTypeCustomer,
-		CustomerMasterKeySpec: kms.CustomerMasterKeySpec(key.Spec),
-		KeySpec:               kms.KeySpec(key.Spec),
-		EncryptionAlgorithms:  []kms.EncryptionAlgorithmSpec{kms.EncryptionAlgorithmSpecSymmetricDefault},
+		AWSAccountId:           key.Account,
+		KeyId:                  key.ID,
+		Arn:                    key.ARN,
+		CreationDate:           key.Created,
+		Enabled:                new(key.Enabled()),
+		Description:            key.Description,
+		KeyUsage:               kms.KeyUsageType(key.Usage),
+		KeyState:               kms.KeyState(key.State),
+		DeletionDate:           key.DeletionDate,
+		Origin:                 kms.OriginType(key.Origin),
+		KeyManager:             kms.KeyManagerTypeCustomer,
+		CustomerMasterKeySpec:  oldSpec(key),
+		KeySpec:                kms.KeySpec(key.Spec),
+		EncryptionAlgorithms:   algorithms.encryption,
+		SigningAlgorithms:      algorithms.signing,
+		MacAlgorithms:          algorithms.mac,
+		KeyAgreementAlgorithms: algorithms.agreement,
 	}
 	materialMetadata(m, key)
 	multiRegion(m, key)

@@ -30,7 +30,6 @@ import (
 )
 
 var (
-	rsaSpecs     = []string{"RSA_2048", "RSA_3072", "RSA_4096"}
 	rsaSigning   = []string{"RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PKCS1_V1_5_SHA_384", "RSASSA_PKCS1_V1_5_SHA_512", "RSASSA_PSS_SHA_256", "RSASSA_PSS_SHA_384", "RSASSA_PSS_SHA_512"}
 	signingSpecs = map[string][]string{
 		"RSA_2048": rsaSigning, "RSA_3072": rsaSigning, "RSA_4096": rsaSigning,
@@ -559,7 +558,8 @@ func TestAsymmetricRequestsAreSlowAndSymmetricOnesAreNot(t *testing.T) {
 		"a symmetric key": {message.OpGenerateKey, newKeyParams(), false},
 		"an RSA key":      {message.OpGenerateKey, message.Params{Spec: "RSA_2048", Usage: "SIGN_VERIFY"}, true},
 		"Encrypt":         {message.OpEncrypt, message.Params{Data: []byte("x"), Context: context("a", "b")}, false},
-		"Decrypt":         {message.OpDecrypt, message.Params{Blob: []byte("x"), Context: context("a", "b"), Recipient: []byte("x")}, false},
+		"Decrypt":         {message.OpDecrypt, message.Params{Blob: []byte("x"), Context: context("a", "b")}, false},
+		"for a recipient": {message.OpRandom, message.Params{Length: 32, Recipient: []byte("x")}, true},
 		"OAEP":            {message.OpDecrypt, message.Params{Blob: []byte("x"), Alg: "RSAES_OAEP_SHA_1"}, true},
 		"ReEncrypt":       {message.OpReEncrypt, message.Params{Blob: []byte("x"), ToToken: []byte("x")}, false},
 		"ReEncrypt to RSA, which comes after every other parameter": {message.OpReEncrypt, message.Params{Blob: []byte("x"), ToAlg: "RSAES_OAEP_SHA_1"}, true},

@@ -15,10 +15,13 @@ import (
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
-// store keeps files in memory; it can fail.
+// store keeps files in memory; it can fail, always or from some write on.
 type store struct {
 	files map[string][]byte
 	fail  error
+
+	dying, durable bool
+	left           int // writes until it dies
 }
 
 func (s *store) Load(name string) ([]byte, bool, error) {
@@ -29,6 +32,14 @@ func (s *store) Load(name string) ([]byte, bool, error) {
 func (s *store) Save(name string, b []byte) error {
 	if s.fail != nil {
 		return s.fail
+	}
+	if s.dying {
+		if s.left--; s.left < 0 {
+			if s.fail = errPower; s.durable {
+				s.files[name] = bytes.Clone(b)
+			}
+			return s.fail
+		}
 	}
 	s.files[name] = bytes.Clone(b)
 	return nil
@@ -42,28 +53,12 @@ type hsm struct {
 	t          testing.TB
 	supervisor *link.Peer
 	now        time.Time
+	answers    *[][]byte // all results, if a test wants to see them
 }
 
 func open(t testing.TB, s *store) (*hsm, error) {
 	t.Helper()
-	memory, err := secret.NewArena(1 << 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, spki, err := link.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &hsm{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	seal, err := core.OpenSoftwareSeal(s, nil, memory)
-	if err != nil {
-		return nil, err
-	}
-	h.HSM, err = core.Open(core.Config{
-		Store: s, Sealer: seal, Memory: memory, Now: func() time.Time { return h.now }, Supervisor: spki,
-	})
-	h.supervisor = &link.Peer{ID: link.IDOf(spki), Roles: []string{core.RoleSupervisor, core.RoleHost}}
-	return h, err
+	return openWith(t, s, nil)
 }
 
 func mustOpen(t testing.TB, s *store) *hsm {
@@ -82,6 +77,9 @@ func (h *hsm) do(op uint64, token []byte, p message.Params) (message.Result, uin
 
 func (h *hsm) doAs(host *link.Peer, op uint64, token []byte, p message.Params) (r message.Result, status uint64) {
 	out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
+	if h.answers != nil {
+		*h.answers = append(*h.answers, out)
+	}
 	if status == link.StatusOK {
 		if err := r.Parse(out); err != nil {
 			h.t.Fatal(err)
@@ -193,9 +191,9 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 				}
 			}
 		}
-		// PlaceHost needs a key of a host, OpenAuditKey a real ciphertext: both
-		// have tests of their own.
-		if !succeeded[op] && op != message.OpPlaceHost && op != message.OpOpenAuditKey {
+		// PlaceHost needs a key of a host, OpenAuditKey a real ciphertext, Command
+		// a quorum, TrustRoots roots: they have tests of their own.
+		if !succeeded[op] && op != message.OpPlaceHost && op != message.OpOpenAuditKey && op != message.OpCommand && op != message.OpTrustRoots {
 			t.Errorf("%s never succeeded: the test says nothing of it", name)
 		}
 	}
@@ -355,7 +353,8 @@ func TestAKeyOfTheAuthorityIsClosedToOtherHosts(t *testing.T) {
 	for op, name := range core.Operations() {
 		if _, status := h.do(op, key, message.Params{Blob: blob, Data: []byte("x"), Length: 32}); status == link.StatusOK {
 			switch op { // these do not look at the token
-			case message.OpRandom, message.OpStatus, message.OpReady, message.OpRotateDomainKeys, message.OpGenerateLogKey:
+			case message.OpRandom, message.OpStatus, message.OpReady, message.OpRotateDomainKeys, message.OpGenerateLogKey,
+				message.OpMember, message.OpDomainState, message.OpCommandLog, message.OpAttestationRoots:
 			default:
 				t.Errorf("%s worked for a host without the role", name)
 			}

@@ -6,6 +6,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/isolation/attest"
 )
 
 // An operation is one row of the table of what hosts can ask for.
@@ -26,6 +27,8 @@ type call struct {
 	token  []byte
 	params message.Params
 	result message.Result
+
+	claims *attest.Claims // of the recipient, verified; nil: there is none
 
 	attrs    attributes
 	material [maxMaterial]byte
@@ -65,15 +68,31 @@ func operations() map[uint64]operation {
 		message.OpVerifyMac:           {"VerifyMac", host, false, (*call).verifyMac},
 		message.OpDeriveSharedSecret:  {"DeriveSharedSecret", host, true, (*call).deriveSharedSecret},
 
-		message.OpImportBegin: {"ImportBegin", host, true, (*call).importBegin},
-		message.OpImportKey:   {"ImportKey", host, true, (*call).importKey},
+		message.OpCommand:     {"Command", host, true, (*call).command},
+		message.OpMember:      {"Member", host, true, (*call).memberRecord},
+		message.OpCommandLog:  {"CommandLog", host, true, (*call).commandLog},
+		message.OpDomainState: {"DomainState", host, false, (*call).domainState},
+
+		message.OpTrustRoots:       {"TrustRoots", supervisor, false, (*call).trustRoots},
+		message.OpAttestationRoots: {"AttestationRoots", host, false, (*call).attestationRoots},
+		message.OpImportBegin:      {"ImportBegin", host, true, (*call).importBegin},
+		message.OpImportKey:        {"ImportKey", host, true, (*call).importKey},
 	}
+}
+
+// withoutDomain says whether an HSM that has no domain answers an operation.
+func withoutDomain(op uint64) bool {
+	switch op {
+	case message.OpCommand, message.OpMember, message.OpCommandLog, message.OpStatus, message.OpPlaceHost, message.OpTrustRoots, message.OpReady:
+		return true
+	}
+	return false
 }
 
 // Slow reports whether a request takes long.
 func (h *HSM) Slow(r *link.Request) bool {
 	switch r.Op {
-	case message.OpGenerateKey, message.OpEncrypt, message.OpDecrypt, message.OpReEncrypt:
+	case message.OpGenerateKey, message.OpEncrypt, message.OpDecrypt, message.OpReEncrypt, message.OpGenerateDataKey, message.OpRandom:
 		return message.Asymmetric(r.Params)
 	}
 	return h.table[r.Op].slow
@@ -81,6 +100,7 @@ func (h *HSM) Slow(r *link.Request) bool {
 
 // Handle does one operation. It is called by package link.
 func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
+	defer func() { h.log.count(r.Op, status) }()
 	op, known := h.table[r.Op]
 	if !known {
 		return dst, link.StatusBadRequest
@@ -95,6 +115,9 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	c := h.calls.Get().(*call)
 	c.h, c.d, c.host, c.op, c.token = h, h.domain(), r.Host, r.Op, r.Token
 	defer c.end()
+	if c.d == nil && !withoutDomain(r.Op) {
+		return dst, link.StatusStale
+	}
 	// A broken invariant in one call must not take all keys of the node away;
 	// what went wrong is not told, because it could be part of a secret.
 	defer func() {
@@ -105,8 +128,14 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	if c.params.Parse(r.Params) != nil {
 		return dst, link.StatusBadRequest
 	}
+	if status = c.admit(); status != link.StatusOK {
+		return dst, status
+	}
 	secret.Do(func() {
 		if status = op.run(c); status == link.StatusOK {
+			status = c.envelop()
+		}
+		if status == link.StatusOK {
 			out = c.result.Append(dst)
 		}
 	})
@@ -123,7 +152,7 @@ func (c *call) end() {
 	secret.Wipe(c.material[:])
 	secret.Wipe(c.plain[:])
 	c.params, c.result, c.attrs = message.Params{}, message.Result{}, attributes{}
-	c.h, c.d, c.host, c.op, c.token = nil, nil, nil, 0, nil
+	c.h, c.d, c.host, c.op, c.token, c.claims = nil, nil, nil, 0, nil, nil
 	h.calls.Put(c)
 }
 
@@ -249,12 +278,18 @@ func (c *call) rewrap() uint64 {
 }
 
 func (c *call) status() uint64 {
-	s := message.Status{
-		Serial: c.d.state.Serial, DomainKeys: uint64(len(c.d.keys)), ActiveKey: c.d.active, Rotated: c.d.created(),
-		Memory: c.h.cfg.Memory.Kind(), Seal: c.h.cfg.Sealer.Name(), Operations: c.h.operations.Load(), Erasing: secret.Erasing,
+	held := c.h.custody()
+	if held.me == nil {
+		return link.StatusDenied
 	}
-	copy(s.Domain[:], c.d.state.ID)
-	copy(s.Member[:], c.d.state.Members[0].ID)
+	s := message.Status{
+		Member: held.me.public.ID, Memory: c.h.cfg.Memory.Kind(), Seal: c.h.sealName(),
+		Operations: c.h.operations.Load(), Erasing: secret.Erasing, Standing: held.standing.to,
+	}
+	if d := held.d; d != nil {
+		s.Domain, s.Serial, s.DomainKeys, s.ActiveKey, s.Rotated = d.state.ID, d.state.Serial, uint64(len(d.keys)), d.active, d.created()
+		s.Members, s.Operators = uint64(len(d.state.Members)), uint64(len(d.state.Operators))
+	}
 	c.result.Status = s.Append(nil)
 	return link.StatusOK
 }
@@ -270,22 +305,5 @@ func (c *call) ready() uint64 {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
 	c.h.ready = true
-	return link.StatusOK
-}
-
-func (c *call) rotate() uint64 {
-	c.h.rotation.Lock() // before the domain is read, so that no rotation is lost
-	defer c.h.rotation.Unlock()
-	next, err := c.h.domain().rotated(c.h.cfg.Memory, c.h.cfg.Now())
-	if err != nil {
-		return link.StatusInternal
-	}
-	// Durable first: a token under a key that a crash forgets is lost.
-	if err := c.h.save(next); err != nil {
-		return link.StatusInternal
-	}
-	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
-	c.h.d = next
 	return link.StatusOK
 }
