@@ -63,6 +63,7 @@ var ConditionKeys = []ConditionKey{
 	{"kms:CallerAccount", "String", false, "every kms operation", "the caller's account", true},
 	{"kms:CustomerMasterKeySpec", "String", false, "every kms operation on a key", "as kms:KeySpec", true},
 	{"kms:CustomerMasterKeyUsage", "String", false, "every kms operation on a key", "as kms:KeyUsage", true},
+	{"kms:DataKeyPairSpec", "String", false, "kms:GenerateDataKeyPair, kms:GenerateDataKeyPairWithoutPlaintext", "the spec of the pair", true},
 	{"kms:EncryptionAlgorithm", "String", false, "kms:Encrypt, kms:Decrypt, kms:ReEncrypt*", "the algorithm", true},
 	{"kms:EncryptionContext:", "String", false, "kms cryptographic operations, kms:CreateGrant", "the value of the encryption context's key; of a grant, that of its constraint", false},
 	{"kms:EncryptionContextKeys", "String", true, "kms cryptographic operations, kms:CreateGrant", "the keys of the encryption context", true},
