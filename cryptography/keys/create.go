@@ -72,7 +72,7 @@ func (n *NewKey) Complete() error {
 		return refuse(Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE.")
 	}
 	switch {
-	case n.Spec != SpecSymmetric:
+	case n.Spec == "SM2": // only in the public service's Regions of China
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
 	case n.Origin != OriginKMS:
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
@@ -120,6 +120,7 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 	}
 	key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
 	key.MaterialID = hex.EncodeToString(made.MaterialID[:])
+	key.Public = made.Public
 	value, err := key.encode()
 	if err != nil {
 		return nil, fmt.Errorf("keys: encode %s: %w", keyID, err)

@@ -20,8 +20,8 @@
 //
 // One process owns the tables K, G and g of its store: others may read them,
 // and a foreign write is noticed as a conflict and refused. Formats at rest
-// are in record.go. Only symmetric keys of this Region with material made by
-// the boundary are served; Create refuses everything else.
+// are in record.go. Only keys of this Region with material made by the
+// boundary are served; Create refuses everything else.
 package keys
 
 import (
@@ -59,6 +59,16 @@ type Boundary interface {
 	ReEncrypt(ctx context.Context, fromEKT, blob []byte, fromCtx map[string]string, toEKT []byte, toCtx map[string]string) ([]byte, error)
 	GenerateDataKey(ctx context.Context, ekt []byte, n int, encCtx map[string]string, withPlaintext bool) (plaintext, blob []byte, err error)
 	Random(ctx context.Context, n int) ([]byte, error)
+
+	Sign(ctx context.Context, ekt []byte, alg, messageType string, msg []byte) ([]byte, error)
+	Verify(ctx context.Context, ekt []byte, alg, messageType string, msg, sig []byte) error
+	GenerateMac(ctx context.Context, ekt []byte, alg string, msg []byte) ([]byte, error)
+	VerifyMac(ctx context.Context, ekt []byte, alg string, msg, mac []byte) error
+	DeriveSharedSecret(ctx context.Context, ekt []byte, alg string, peer []byte) ([]byte, error)
+	GenerateDataKeyPair(ctx context.Context, ekt []byte, spec string, encCtx map[string]string, withPlaintext bool) (hsm.KeyPair, error)
+	EncryptWith(ctx context.Context, ekt []byte, alg string, plaintext []byte) ([]byte, error)
+	DecryptWith(ctx context.Context, ekt []byte, alg string, ciphertext []byte) ([]byte, error)
+	ReEncryptWith(ctx context.Context, from hsm.Side, blob []byte, to hsm.Side) ([]byte, error)
 }
 
 // Config is what Open cannot live without.

@@ -39,6 +39,7 @@ type Key struct {
 	Created          time.Time
 	DeletionDate     time.Time // zero unless pending deletion
 	MaterialID       string    // of the current material, 64 hex digits
+	Public           []byte    // SPKI of an asymmetric key; not to be changed
 	Tags             []Tag     // sorted by key; not to be changed
 	Aliases          []string  // names with "alias/", sorted; not to be changed
 	policy           *doc
@@ -101,6 +102,7 @@ type keyRecord struct {
 	Principals  map[string]string `cbor:"13,keyasint,omitempty"` // ARN in the policy -> unique id when it was put
 	Materials   []material        `cbor:"14,keyasint,omitempty"`
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
+	Public      []byte            `cbor:"16,keyasint,omitempty"` // SPKI
 }
 
 type aliasRecord struct {
@@ -141,7 +143,7 @@ func (k *Key) encode() ([]byte, error) {
 	r := keyRecord{
 		Version: recordVersion, ID: k.ID, Account: k.Account, Spec: k.Spec, Usage: k.Usage, Origin: k.Origin,
 		State: string(k.State), Created: k.Created.UnixMilli(), Description: k.Description, Tags: k.Tags,
-		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed,
+		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed, Public: k.Public,
 	}
 	if !k.DeletionDate.IsZero() {
 		r.Deletion = k.DeletionDate.UnixMilli()
@@ -161,7 +163,7 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 	key := &Key{
 		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Description: r.Description, Spec: r.Spec,
 		Usage: r.Usage, Origin: r.Origin, State: State(r.State), Created: time.UnixMilli(r.Created).UTC(),
-		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed,
+		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed, Public: r.Public,
 	}
 	if r.Deletion != 0 {
 		key.DeletionDate = time.UnixMilli(r.Deletion).UTC()

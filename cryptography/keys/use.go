@@ -251,7 +251,9 @@ func (k *Keys) boundaryError(what string, key *Key, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, hsm.ErrBusy), errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):
+	case errors.Is(err, hsm.ErrBusy):
+		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
+	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):
 		return &Error{Kind: Unavailable, Message: key.ARN + " is unavailable.", Err: err}
 	}
 	return fmt.Errorf("keys: %s with %s: %w", what, key.ID, err)

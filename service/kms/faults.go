@@ -88,6 +88,12 @@ func fault(err error) error {
 		return &kms.UnsupportedOperationException{Message: m}
 	case keys.Unavailable:
 		return &kms.KeyUnavailableException{Message: m}
+	case keys.InvalidSignature:
+		return &kms.KMSInvalidSignatureException{}
+	case keys.InvalidMac:
+		return &kms.KMSInvalidMacException{}
+	case keys.Throttling:
+		return &wire.Fault{Code: "ThrottlingException", Message: m, Status: 400}
 	case keys.Validation:
 		return &wire.Fault{Code: "ValidationException", Message: m, Status: 400}
 	}

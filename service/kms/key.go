@@ -92,24 +92,31 @@ func (c *call) keepsControl(proposed *keys.Key) bool {
 }
 
 func metadata(key *keys.Key) *kms.KeyMetadata {
-	return &kms.KeyMetadata{
-		AWSAccountId:          key.Account,
-		KeyId:                 key.ID,
-		Arn:                   key.ARN,
-		CreationDate:          key.Created,
-		Enabled:               new(key.Enabled()),
-		Description:           key.Description,
-		KeyUsage:              kms.KeyUsageType(key.Usage),
-		KeyState:              kms.KeyState(key.State),
-		DeletionDate:          key.DeletionDate,
-		Origin:                kms.OriginType(key.Origin),
-		KeyManager:            kms.KeyManagerTypeCustomer,
-		CustomerMasterKeySpec: kms.CustomerMasterKeySpec(key.Spec),
-		KeySpec:               kms.KeySpec(key.Spec),
-		EncryptionAlgorithms:  []kms.EncryptionAlgorithmSpec{kms.EncryptionAlgorithmSpecSymmetricDefault},
-		MultiRegion:           new(false),
-		CurrentKeyMaterialId:  key.MaterialID,
+	algorithms := algorithmsOf(key)
+	m := &kms.KeyMetadata{
+		AWSAccountId:           key.Account,
+		KeyId:                  key.ID,
+		Arn:                    key.ARN,
+		CreationDate:           key.Created,
+		Enabled:                new(key.Enabled()),
+		Description:            key.Description,
+		KeyUsage:               kms.KeyUsageType(key.Usage),
+		KeyState:               kms.KeyState(key.State),
+		DeletionDate:           key.DeletionDate,
+		Origin:                 kms.OriginType(key.Origin),
+		KeyManager:             kms.KeyManagerTypeCustomer,
+		CustomerMasterKeySpec:  oldSpec(key),
+		KeySpec:                kms.KeySpec(key.Spec),
+		EncryptionAlgorithms:   algorithms.encryption,
+		SigningAlgorithms:      algorithms.signing,
+		MacAlgorithms:          algorithms.mac,
+		KeyAgreementAlgorithms: algorithms.agreement,
+		MultiRegion:            new(false),
 	}
+	if key.Symmetric() {
+		m.CurrentKeyMaterialId = key.MaterialID
+	}
+	return m
 }
 
 func describeKeyAsks(ctx context.Context, c *call, in *kms.DescribeKeyInput) error {

@@ -11,8 +11,7 @@
 // allowed to use it (see resolve). Not done here: the life of keys
 // (cryptography/keys), signatures and the decision itself (gate).
 //
-// Rotation, imported, asymmetric, HMAC and multi-Region keys, custom key
-// stores and Recipient are not served: their operations are not in the table,
+// Rotation, imported and multi-Region keys, custom key stores and Recipient are not served: their operations are not in the table,
 // and their parameters are refused, never ignored.
 package kms
 
@@ -67,6 +66,15 @@ func (s *Service) Operations() []operation.Operation {
 		entry(s, kms.GenerateDataKey, generateDataKeyAsks, generateDataKey),
 		entry(s, kms.GenerateDataKeyWithoutPlaintext, generateDataKeyWithoutPlaintextAsks, generateDataKeyWithoutPlaintext),
 		entry(s, kms.GenerateRandom, generateRandomAsks, generateRandom),
+
+		entry(s, kms.GetPublicKey, getPublicKeyAsks, getPublicKey),
+		entry(s, kms.Sign, signAsks, sign),
+		entry(s, kms.Verify, verifyAsks, verify),
+		entry(s, kms.GenerateMac, generateMacAsks, generateMac),
+		entry(s, kms.VerifyMac, verifyMacAsks, verifyMac),
+		entry(s, kms.DeriveSharedSecret, deriveSharedSecretAsks, deriveSharedSecret),
+		entry(s, kms.GenerateDataKeyPair, generateDataKeyPairAsks, generateDataKeyPair),
+		entry(s, kms.GenerateDataKeyPairWithoutPlaintext, generateDataKeyPairWithoutPlaintextAsks, generateDataKeyPairWithoutPlaintext),
 
 		entry(s, kms.CreateGrant, createGrantAsks, createGrant),
 		entry(s, kms.ListGrants, listGrantsAsks, listGrants),
