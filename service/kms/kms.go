@@ -11,7 +11,7 @@
 // allowed to use it (see resolve). Not done here: the life of keys
 // (cryptography/keys), signatures and the decision itself (gate).
 //
-// Rotation, imported and multi-Region keys, custom key stores and Recipient are not served: their operations are not in the table,
+// Rotation, imported and multi-Region keys and custom key stores are not served: their operations are not in the table,
 // and their parameters are refused, never ignored.
 package kms
 
