@@ -103,6 +103,9 @@ func (p *Pool) everyone(ctx context.Context, signed []byte) (quorum.CommandResul
 		result = r
 		done++
 	}
+	if len(problems) > 0 && done > 0 {
+		p.compare(ctx)
+	}
 	switch {
 	case len(members) == 0:
 		return result, ErrNoMember
@@ -168,7 +171,26 @@ func (p *Pool) follow(ctx context.Context, token []byte) error {
 	if !done {
 		return problem
 	}
+	p.compare(ctx)
 	return nil
+}
+
+// compare tells the members of each other, so that one that missed a change
+// does not go on with what it has. One that cannot be told is either lost or
+// has no domain.
+func (p *Pool) compare(ctx context.Context) {
+	members := p.group.list(false)
+	for _, m := range members {
+		proof, err := m.Serial(ctx)
+		if err != nil {
+			continue
+		}
+		for _, other := range members {
+			if other != m {
+				_ = other.Hear(ctx, proof)
+			}
+		}
+	}
 }
 
 // A caller does one operation: a link, or a group of them.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/quorum"
@@ -48,7 +47,7 @@ func (k *Key) tokens() (ekts [][]byte) {
 }
 
 // fences says whether the key has a fence in the boundary.
-func (k *Key) fences() bool { return !strings.HasPrefix(k.ID, "mrk-") && len(k.tokens()) > 0 }
+func (k *Key) fences() bool { return !isMultiRegion(k.ID) && len(k.tokens()) > 0 }
 
 // closed says whether a key in this state is closed in the boundary.
 func (s State) closed() bool { return s.bit()&(disabled|deleting) != 0 }
@@ -230,6 +229,15 @@ func (k *Keys) repairAll(ctx context.Context) error {
 		return ctx.Err() == nil
 	})
 	return errors.Join(problems...)
+}
+
+// unmoved refuses material that the boundary made for the key as it was, if
+// its fence has moved since: the token would be dead.
+func (k *Key) unmoved(since *Key) error {
+	if k.fence.Epoch == since.fence.Epoch {
+		return nil
+	}
+	return &Error{Kind: Unavailable, Message: k.ARN + " was changed during the call."}
 }
 
 // moved says whether the key has newer tokens than a use that the boundary

@@ -122,7 +122,7 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	c := h.calls.Get().(*call)
 	c.h, c.d, c.host, c.op, c.token = h, h.domain(), r.Host, r.Op, r.Token
 	defer c.end()
-	if c.d == nil && !withoutDomain(r.Op) {
+	if !withoutDomain(r.Op) && h.outdated(c.d, r.Op) {
 		return dst, link.StatusStale
 	}
 	// A broken invariant in one call must not take all keys of the node away;
@@ -327,6 +327,9 @@ func (c *call) status() uint64 {
 	held := c.h.custody()
 	if held.me == nil {
 		return link.StatusDenied
+	}
+	if len(c.token) > 0 && held.d != nil {
+		c.h.hear(held.d, c.token)
 	}
 	s := message.Status{
 		Member: held.me.public.ID, Memory: c.h.cfg.Memory.Kind(), Seal: c.h.sealName(),
