@@ -17,7 +17,7 @@ const maxHSMs = 16
 func (d *Daemon) startBoundaries(ctx context.Context) (err error) {
 	d.hsm, err = hsm.StartNode(ctx, hsm.NodeConfig{
 		HSM: hsm.Config{
-			StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Await: d.cfg.HSMAwait,
+			StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard, Await: d.cfg.HSMAwait,
 			Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("hsm"),
 		},
 		Members: d.cfg.HSMMembers, Commands: d.cfg.HSMCommands,

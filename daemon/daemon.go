@@ -40,8 +40,9 @@ type Config struct {
 	Listen  string // host:port; anything but loopback needs TLS
 	TLSCert string // PEM files; both or none
 	TLSKey  string
-	Region  string // empty: us-east-1
-	SealKey string // file of the HSM's software seal; empty: in the data folder
+	Region  string    // empty: us-east-1
+	SealKey string    // file of the HSM's software seal; empty: in the data folder
+	Guard   hsm.Guard // hardware that guards the seal besides
 	// HSMMembers is how many HSMs this node has, zero: one. HSMAwait makes the first, like all others, wait for a domain
 	// rather than make one without operators, and HSMCommands are signed commands that give it one.
 	HSMMembers  int

@@ -121,27 +121,54 @@ func (p *Pool) one(ctx context.Context, member quorum.ID, signed []byte) (quorum
 	return quorum.CommandResult{}, ErrNoMember
 }
 
-// RotateDomainKeys rotates at one member and lets the others take it over. A
-// member that cannot stays stale until a token is installed there, and the
-// pool passes it over.
+// RotateDomainKeys rotates at all members: see Rotate, without a place to keep
+// the token.
 func (p *Pool) RotateDomainKeys(ctx context.Context) error {
-	members := p.group.list(false)
-	err := ErrNoMember
-	for i, m := range members {
+	return p.Rotate(ctx, func([]byte) error { return nil })
+}
+
+// Rotate lets one member make the next domain key and all members take it
+// over. In between keep gets the domain token, and no member uses the key if
+// it could not keep it. (The only HSM of a domain does at that time.) A member
+// that fails to take it over is passed over from then on, until it does.
+func (p *Pool) Rotate(ctx context.Context, keep func(token []byte) error) error {
+	err := error(ErrNoMember)
+	for _, m := range p.group.list(false) {
 		var token []byte
 		if token, err = m.Rotate(ctx, nil); err != nil {
 			continue
 		}
-		for k, other := range members {
-			if k != i {
-				// The rotation has happened; who missed it is found stale by
-				// the first token that it does not know.
-				_, _ = other.Rotate(ctx, token)
-			}
+		if err = keep(token); err != nil {
+			return err
 		}
-		return nil
+		return p.follow(ctx, token)
 	}
 	return err
+}
+
+// follow lets all members take a rotation over.
+func (p *Pool) follow(ctx context.Context, token []byte) error {
+	t, err := quorum.ParseToken(token)
+	if err != nil {
+		return fmt.Errorf("hsm: rotation: %w", err)
+	}
+	problem := error(ErrNoMember)
+	done := false
+	for _, m := range p.group.list(false) {
+		s, err := m.Status(ctx)
+		if err == nil && s.Serial < t.State.Serial {
+			_, err = m.Rotate(ctx, token)
+		}
+		if err != nil {
+			problem = err
+			continue
+		}
+		done = true
+	}
+	if !done {
+		return problem
+	}
+	return nil
 }
 
 // A caller does one operation: a link, or a group of them.

@@ -24,6 +24,10 @@ type Config struct {
 	// keys: in StateDir, the default, it protects nothing but the form.
 	SealKeyFile string
 
+	// Roots are further roots of attestation documents. They count while the
+	// domain has no operators; those decide by commands.
+	Roots []Root
+
 	// Await makes an HSM that has no domain wait for one (CreateDomain,
 	// InstallDomain or RecoverShares, see Client.Command) instead of making a
 	// domain of its own without operators.
@@ -33,6 +37,9 @@ type Config struct {
 	Volatile bool
 	Offline  bool   // the HSM calls itself an offline member, whose state directory lies on media in a safe
 	Label    string // what the HSM calls itself as a member; empty: "software"
+
+	// Guard is hardware that guards the seal besides.
+	Guard Guard
 
 	Insecure bool         // start even if the lockdown is incomplete
 	Log      func(string) // lines that the child writes to stderr
@@ -95,7 +102,19 @@ func Start(ctx context.Context, cfg Config) (p *Process, err error) {
 		}
 		files = append(files, f)
 	}
-	setup := message.Setup{Supervisor: spki, Await: cfg.Await, Volatile: cfg.Volatile, Offline: cfg.Offline, Label: cfg.Label}
+	guard, err := cfg.Guard.start(cfg.Path, cfg.Log)
+	if err != nil {
+		return nil, errors.Join(err, closeAll(files))
+	}
+	// Once the HSM is ready it asks its guard nothing more.
+	defer guard.end()
+	if guard.conn != nil {
+		files = append(files, guard.conn)
+	}
+	setup := message.Setup{
+		Supervisor: spki, Await: cfg.Await, Volatile: cfg.Volatile, Offline: cfg.Offline, Label: cfg.Label,
+		Guard: cfg.Guard.kind(), Upgrade: cfg.Guard.Upgrade, SealKey: cfg.SealKeyFile != "",
+	}
 	child, err := boundary.Start(boundary.Config{
 		Name: "hsm", Args: cfg.Args, Path: cfg.Path, StateDir: cfg.StateDir, Links: links, Files: files,
 		Setup: setup.Append(nil), Insecure: cfg.Insecure, Log: cfg.Log,
@@ -110,6 +129,9 @@ func Start(ctx context.Context, cfg Config) (p *Process, err error) {
 	if err == nil {
 		p.link, err = link.Dial(ctx, child.Link(linkSupervisor), link.ClientConfig{Host: key, Server: server, Now: cfg.Clock.Now})
 		p.client = NewClient(p.link)
+	}
+	if err == nil && len(cfg.Roots) > 0 {
+		err = p.client.TrustRoots(ctx, cfg.Roots)
 	}
 	if err != nil {
 		child.Stop()

@@ -2,14 +2,12 @@ package keys
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/leadglass/leadglass/base/id"
-	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -72,9 +70,11 @@ func (n *NewKey) Complete() error {
 		return refuse(Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE.")
 	}
 	switch {
-	case n.Spec != SpecSymmetric:
+	case n.Spec == "SM2": // only in the public service's Regions of China
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
-	case n.Origin != OriginKMS:
+	case n.Origin == OriginExternal && strings.HasPrefix(n.Spec, "ML_DSA_"):
+		return refuse(Unsupported, "Origin %s is not supported with KeySpec %s.", n.Origin, n.Spec)
+	case n.Origin != OriginKMS && n.Origin != OriginExternal:
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
 	case n.CustomKeyStoreID != "":
 		return refuse(Unsupported, "Custom key stores are not supported.")
@@ -113,13 +113,16 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 	if err := k.reserve(n.Account); err != nil {
 		return nil, err
 	}
-	defer k.release(n.Account) // admit counts the key itself
-	made, err := k.cfg.Boundary.GenerateKey(ctx, hsm.KeySpec{Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, KeyARN: key.ARN})
-	if err != nil {
-		return nil, k.boundaryError("create", key, err)
+	defer k.release(n.Account)      // admit counts the key itself
+	if n.Origin != OriginExternal { // else its owner brings the material
+		made, err := k.cfg.Boundary.GenerateKey(ctx, key.boundary())
+		if err != nil {
+			return nil, k.boundaryError("create", key, err)
+		}
+		key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
+		key.Public = made.Public
 	}
-	key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
-	key.MaterialID = hex.EncodeToString(made.MaterialID[:])
+	key.settle()
 	value, err := key.encode()
 	if err != nil {
 		return nil, fmt.Errorf("keys: encode %s: %w", keyID, err)

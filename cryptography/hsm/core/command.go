@@ -206,7 +206,7 @@ func (h *HSM) obey(held *custody, command quorum.Command) (change, uint64) {
 	return h.modify(held, arguments, command.Name)
 }
 
-// modify makes the next state, and installs it if this member serves alone.
+// modify makes the next state.
 func (h *HSM) modify(held *custody, arguments any, name string) (change, uint64) {
 	state := held.d.following()
 	order := held.standing
@@ -271,8 +271,8 @@ func (h *HSM) modify(held *custody, arguments any, name string) (change, uint64)
 	return h.propose(held, d, order)
 }
 
-// propose answers with the token of the next domain, and installs it if this
-// member serves alone.
+// propose answers with the token of the next domain, and installs it if no
+// other HSM has to.
 func (h *HSM) propose(held *custody, d *domain, order standing) (change, uint64) {
 	token, err := d.export(order)
 	if err != nil {

@@ -37,6 +37,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/quorum"
 	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/isolation/attest"
 )
 
 // A Store keeps the HSM's few small files: boundary.Dir inside a boundary.
@@ -80,12 +81,15 @@ type HSM struct {
 	table      map[uint64]operation
 	calls      sync.Pool // of *call
 	operations atomic.Uint64
-	changing   sync.Mutex // held while a next custody is made
+	chains     attest.Chains // of attestation documents
+	changing   sync.Mutex    // held while a next custody is made
+	turns      turns         // of what takes long
 
 	mu    sync.RWMutex
 	held  *custody                   // guarded by mu; what it points to does not change
 	hosts map[link.HostID]*link.Peer // guarded by mu
 	ready bool                       // guarded by mu; no host can be placed any more
+	extra []attest.Root              // guarded by mu; roots that the supervisor trusts
 }
 
 func (c *Config) valid() error {
@@ -114,7 +118,7 @@ func Open(cfg Config) (*HSM, error) {
 	if cfg.Label == "" {
 		cfg.Label = defaultLabel
 	}
-	h := &HSM{cfg: cfg, table: operations(), hosts: make(map[link.HostID]*link.Peer)}
+	h := &HSM{cfg: cfg, table: operations(), turns: newTurns(), hosts: make(map[link.HostID]*link.Peer)}
 	h.calls.New = func() any { return new(call) }
 	id := link.IDOf(cfg.Supervisor)
 	h.hosts[id] = &link.Peer{ID: id, Key: key, Roles: []string{RoleSupervisor, RoleHost}}
@@ -140,7 +144,11 @@ func (h *HSM) unseal() (*custody, error) {
 		return nil, fmt.Errorf("core: %w", err)
 	}
 	if found {
-		return unsealCustody(h.cfg.Sealer, h.cfg.Memory, sealed)
+		c, err := unsealCustody(h.cfg.Sealer, h.cfg.Memory, sealed)
+		if err == nil && upgraded(h.cfg.Sealer) {
+			err = h.save(c)
+		}
+		return c, err
 	}
 	c := &custody{}
 	if c.me, err = newIdentity(h.cfg.Memory); err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/isolation/attest"
 )
 
 // An operation is one row of the table of what hosts can ask for.
@@ -26,6 +27,8 @@ type call struct {
 	token  []byte
 	params message.Params
 	result message.Result
+
+	claims *attest.Claims // of the recipient, verified; nil: there is none
 
 	attrs    attributes
 	material [maxMaterial]byte
@@ -58,24 +61,42 @@ func operations() map[uint64]operation {
 		message.OpReady:            {"Ready", supervisor, false, (*call).ready},
 		message.OpRotateDomainKeys: {"RotateDomainKeys", supervisor, true, (*call).rotate},
 
+		message.OpGenerateDataKeyPair: {"GenerateDataKeyPair", host, true, (*call).generateDataKeyPair},
+		message.OpSign:                {"Sign", host, true, (*call).sign},
+		message.OpVerify:              {"Verify", host, true, (*call).verify},
+		message.OpGenerateMac:         {"GenerateMac", host, false, (*call).generateMac},
+		message.OpVerifyMac:           {"VerifyMac", host, false, (*call).verifyMac},
+		message.OpDeriveSharedSecret:  {"DeriveSharedSecret", host, true, (*call).deriveSharedSecret},
+
 		message.OpCommand:     {"Command", host, true, (*call).command},
 		message.OpMember:      {"Member", host, true, (*call).memberRecord},
 		message.OpCommandLog:  {"CommandLog", host, true, (*call).commandLog},
 		message.OpDomainState: {"DomainState", host, false, (*call).domainState},
+
+		message.OpTrustRoots:       {"TrustRoots", supervisor, false, (*call).trustRoots},
+		message.OpAttestationRoots: {"AttestationRoots", host, false, (*call).attestationRoots},
+		message.OpImportBegin:      {"ImportBegin", host, true, (*call).importBegin},
+		message.OpImportKey:        {"ImportKey", host, true, (*call).importKey},
 	}
 }
 
 // withoutDomain says whether an HSM that has no domain answers an operation.
 func withoutDomain(op uint64) bool {
 	switch op {
-	case message.OpCommand, message.OpMember, message.OpCommandLog, message.OpStatus, message.OpPlaceHost, message.OpReady:
+	case message.OpCommand, message.OpMember, message.OpCommandLog, message.OpStatus, message.OpPlaceHost, message.OpTrustRoots, message.OpReady:
 		return true
 	}
 	return false
 }
 
-// Slow reports whether an operation takes long.
-func (h *HSM) Slow(op uint64) bool { return h.table[op].slow }
+// Slow reports whether a request takes long.
+func (h *HSM) Slow(r *link.Request) bool {
+	switch r.Op {
+	case message.OpGenerateKey, message.OpEncrypt, message.OpDecrypt, message.OpReEncrypt, message.OpGenerateDataKey, message.OpRandom:
+		return message.Asymmetric(r.Params)
+	}
+	return h.table[r.Op].slow
+}
 
 // Handle does one operation. It is called by package link.
 func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
@@ -107,8 +128,14 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	if c.params.Parse(r.Params) != nil {
 		return dst, link.StatusBadRequest
 	}
+	if status = c.admit(); status != link.StatusOK {
+		return dst, status
+	}
 	secret.Do(func() {
 		if status = op.run(c); status == link.StatusOK {
+			status = c.envelop()
+		}
+		if status == link.StatusOK {
 			out = c.result.Append(dst)
 		}
 	})
@@ -125,7 +152,7 @@ func (c *call) end() {
 	secret.Wipe(c.material[:])
 	secret.Wipe(c.plain[:])
 	c.params, c.result, c.attrs = message.Params{}, message.Result{}, attributes{}
-	c.h, c.d, c.host, c.op, c.token = nil, nil, nil, 0, nil
+	c.h, c.d, c.host, c.op, c.token, c.claims = nil, nil, nil, 0, nil, nil
 	h.calls.Put(c)
 }
 
@@ -157,7 +184,7 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 	}
 	a := attributes{
 		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
-		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+		created: uint64(c.h.cfg.Now().UnixMilli()), notAfter: p.NotAfter, material: materialID(p.Name, material),
 	}
 	token, err := c.d.wrap(&a, material)
 	if err != nil {
@@ -169,8 +196,10 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 
 func (c *call) generateKey() uint64 {
 	p := &c.params
-	// Other specs and external origins come with asymmetric keys and import.
-	if p.Spec != message.SpecSymmetric || p.Usage != usageEncrypt || p.Origin != "AWS_KMS" {
+	if p.Spec != message.SpecSymmetric {
+		return c.generateOther()
+	}
+	if p.Usage != usageEncrypt || p.Origin != "AWS_KMS" {
 		return link.StatusBadRequest
 	}
 	hbk := c.material[:32]
@@ -179,6 +208,9 @@ func (c *call) generateKey() uint64 {
 }
 
 func (c *call) encrypt() uint64 {
+	if c.params.Alg != "" {
+		return c.encryptOAEP()
+	}
 	if len(c.params.Data) > message.MaxPlaintext {
 		return link.StatusBadRequest
 	}
@@ -186,36 +218,19 @@ func (c *call) encrypt() uint64 {
 	if status != link.StatusOK {
 		return status
 	}
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, c.params.Data, c.params.Context)
+	c.result.Blob, status = encryptBlob(nil, message.BlobSymmetric, hbk, &c.attrs.material, c.params.Data, c.params.Context)
 	return status
 }
 
 func (c *call) decrypt() uint64 {
+	if c.params.Alg != "" {
+		return c.decryptOAEP()
+	}
 	hbk, status := c.openSymmetric()
 	if status != link.StatusOK {
 		return status
 	}
 	c.result.Data, status = decryptBlob(c.plain[:0], hbk, &c.attrs.material, c.params.Blob, c.params.Context)
-	return status
-}
-
-func (c *call) reEncrypt() uint64 {
-	hbk, status := c.openSymmetric()
-	if status != link.StatusOK {
-		return status
-	}
-	plain, status := decryptBlob(c.plain[:0], hbk, &c.attrs.material, c.params.Blob, c.params.Context)
-	if status != link.StatusOK {
-		return status
-	}
-	hbk, status = c.d.unwrap(c.params.ToToken, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
-	if status != link.StatusOK {
-		return status
-	}
-	if !c.attrs.isSymmetric() {
-		return link.StatusWrongToken
-	}
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, plain, c.params.ToContext)
 	return status
 }
 
@@ -232,7 +247,7 @@ func (c *call) generateDataKey() uint64 {
 	}
 	key := c.plain[:n]
 	rand.Read(key)
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, key, c.params.Context)
+	c.result.Blob, status = encryptBlob(nil, message.BlobSymmetric, hbk, &c.attrs.material, key, c.params.Context)
 	if c.params.Flags&message.FlagNoPlaintext == 0 {
 		c.result.Data = key
 	}
