@@ -69,12 +69,12 @@ func matches(patterns []string, s string) bool {
 
 // A Key is one external key as its owner sees it.
 type Key struct {
-	ID      string
-	Enabled bool
-	Usage   []string // ENCRYPT, DECRYPT
-	Created time.Time
-	Wrapped bool // under the Opener's key
-	Limits  Limits
+	ID      string    `json:"id"`
+	Enabled bool      `json:"enabled"`
+	Usage   []string  `json:"usage"` // ENCRYPT, DECRYPT
+	Created time.Time `json:"created"`
+	Wrapped bool      `json:"wrapped"` // under the Opener's key
+	Limits  Limits    `json:"limits"`
 
 	material *secret.Bytes // of a key that is not wrapped
 	wrapped  []byte

@@ -343,6 +343,9 @@ func (p *Proxy) encrypt(ctx context.Context, q *request, body []byte) (any, erro
 	if err != nil {
 		return nil, err
 	}
+	if in.IntegrityAlgorithm != "" && !k.may(xks.UsageDecrypt) {
+		return nil, refuse(xks.InvalidKeyUsage, "The integrity value promises that the key can decrypt, which it may not.")
+	}
 	var out xks.EncryptResponse
 	err = p.cfg.Folder.use(ctx, k, func(material []byte) error {
 		s, err := seal(material, in.Plaintext, in.AAD)
