@@ -24,6 +24,7 @@ import (
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/keys"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/evidence/log"
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/authority"
@@ -51,6 +52,10 @@ type Config struct {
 	// PrivateIssuers the hosts, or host:port, of issuers that may have private addresses (identity/federation).
 	IssuerCA       string
 	PrivateIssuers []string
+	// How proxies of external key stores may be reached.
+	XKSCA             string        // certificates (PEM) that may vouch for them, beside the system's
+	PrivateXKSProxies []string      // hosts, or host:port, that may have private addresses and ports other than 443
+	XKSTimeout        time.Duration // of one request; 0: xks.DefaultTimeout
 	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
 	PublicURL string
 	// Directory limits what one account may hold; zero: AWS's defaults.
@@ -89,7 +94,7 @@ func (c *Config) valid() error {
 		errs = append(errs, fmt.Errorf("signing keys may be kept for at most %v, not %v", sessions.MaxKeyTTL, c.KeyTTL))
 	}
 	_, certErr := readCertificates(c.IssuerCA)
-	errs = append(errs, validPublicURL(c.PublicURL), certErr)
+	errs = append(errs, validPublicURL(c.PublicURL), certErr, c.validProxies())
 	return errors.Join(errs...)
 }
 
@@ -121,6 +126,7 @@ type Daemon struct {
 	instance  string            // names this run in the records of issued keys
 	issuer    *federation.Issuer
 	keys      *keys.Keys
+	proxies   *xks.Dialer
 	gate      *gate.Gate
 	operator  string // the operator's account
 
@@ -253,6 +259,7 @@ func (d *Daemon) watch(ctx context.Context) {
 		})
 	}
 	d.workers.Go(func() { d.keys.Run(ctx) })
+	d.workers.Go(func() { d.keys.RunStores(ctx) })
 }
 
 // Stop answers what is under way, then ends everything. When ctx ends first,

@@ -23,6 +23,8 @@ type NewKey struct {
 	CustomKeyStoreID string
 	XksKeyID         string
 	MultiRegion      bool
+	Principal        string // ARN of the caller, and the id of the request: an external key store is told
+	Request          string
 	Policy           string // empty: DefaultPolicy
 	Tags             []Tag
 	Check            PolicyCheck // of a policy that was given; nil: the lockout safety check is bypassed
@@ -68,16 +70,14 @@ func (n *NewKey) Complete() error {
 	if n.Origin == "" {
 		n.Origin = OriginKMS
 	}
-	if n.XksKeyID != "" && n.Origin != "EXTERNAL_KEY_STORE" {
-		return refuse(Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE.")
+	if done, err := n.completeStore(); done {
+		return err
 	}
 	switch {
 	case n.Spec != SpecSymmetric:
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
 	case n.Origin != OriginKMS:
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
-	case n.CustomKeyStoreID != "":
-		return refuse(Unsupported, "Custom key stores are not supported.")
 	case n.MultiRegion:
 		return refuse(Unsupported, "Multi-Region keys are not supported.")
 	}
@@ -85,7 +85,7 @@ func (n *NewKey) Complete() error {
 }
 
 // Create makes a key. It is there for everyone when Create returns.
-func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
+func (k *Keys) Create(ctx context.Context, n NewKey) (made *Key, err error) {
 	if err := n.Complete(); err != nil {
 		return nil, err
 	}
@@ -114,12 +114,21 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 		return nil, err
 	}
 	defer k.release(n.Account) // admit counts the key itself
-	made, err := k.cfg.Boundary.GenerateKey(ctx, hsm.KeySpec{Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, KeyARN: key.ARN})
+	if err := k.enroll(ctx, &n, key); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if made == nil {
+			k.stores.leave(key)
+		}
+	}()
+	// The material of a key in a store is the boundary's own too: it is the inner of two encryptions.
+	fresh, err := k.cfg.Boundary.GenerateKey(ctx, hsm.KeySpec{Spec: n.Spec, Usage: n.Usage, Origin: OriginKMS, KeyARN: key.ARN})
 	if err != nil {
 		return nil, k.boundaryError("create", key, err)
 	}
-	key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
-	key.MaterialID = hex.EncodeToString(made.MaterialID[:])
+	key.materials = []material{{ID: fresh.MaterialID[:], EKT: fresh.EKT, Created: key.Created.UnixMilli()}}
+	key.MaterialID = hex.EncodeToString(fresh.MaterialID[:])
 	value, err := key.encode()
 	if err != nil {
 		return nil, fmt.Errorf("keys: encode %s: %w", keyID, err)

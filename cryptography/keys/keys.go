@@ -35,6 +35,7 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -74,6 +75,8 @@ type Config struct {
 	// bare id. Nil: all are shown by their ids.
 	PrincipalARN func(id string) (arn string, ok bool)
 	Log          *slog.Logger // nil: nothing is logged
+	// Proxies reaches the proxies of external key stores; nil: none are served.
+	Proxies *xks.Dialer
 }
 
 func (c *Config) valid() error {
@@ -105,6 +108,7 @@ type Keys struct {
 	byMaterial sync.Map // [32]byte -> *entry
 	aliases    sync.Map // aliasKey -> *alias
 	docs       interned
+	stores     stores // custom key stores: store.go
 
 	// aliasWrite serialises all changes of aliases, because one change may concern two keys. It is taken
 	// before any entry's own lock.

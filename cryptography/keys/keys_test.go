@@ -13,6 +13,7 @@ import (
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/keys"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/identity/arn"
 	"github.com/leadglass/leadglass/state/kv"
 	"github.com/leadglass/leadglass/state/kv/memory"
@@ -32,6 +33,7 @@ type world struct {
 	store *faulty
 	clock *clock.Fake
 	hsm   *chip
+	xks   *xks.Dialer // nil: no external key stores
 
 	mu  sync.Mutex
 	ids map[string]string // guarded by mu; ARN -> unique id
@@ -99,7 +101,7 @@ func newWorldIn(t testing.TB) *world {
 func (w *world) reopen() {
 	w.Helper()
 	k, err := keys.Open(w.Context(), w.store, keys.Config{
-		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", Principals: w.principal,
+		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", Principals: w.principal, Proxies: w.xks,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -148,7 +150,7 @@ func (w *world) now(k *keys.Key) *keys.Key {
 
 // use is a use that is allowed whatever happens to the key.
 func use(k *keys.Key) keys.Use {
-	return keys.Use{Key: k, Again: func(*keys.Key) error { return nil }}
+	return keys.Use{Key: k, Again: func(*keys.Key) error { return nil }, Principal: alice, Request: "r"}
 }
 
 func (w *world) must(err error) {
@@ -295,9 +297,9 @@ func TestWhatIsNotServedIsRefusedAtCreation(t *testing.T) {
 		"signing with a data key":    {keys.NewKey{Usage: "SIGN_VERIFY"}, keys.Validation, "KeyUsage SIGN_VERIFY is not compatible with KeySpec SYMMETRIC_DEFAULT"},
 		"an RSA key":                 {keys.NewKey{Spec: "RSA_2048", Usage: "SIGN_VERIFY"}, keys.Unsupported, "KeySpec RSA_2048 is not supported."},
 		"imported material":          {keys.NewKey{Origin: "EXTERNAL"}, keys.Unsupported, "Origin EXTERNAL is not supported."},
-		"an external key store":      {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Unsupported, "Origin EXTERNAL_KEY_STORE is not supported."},
+		"a key of no store":          {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Validation, "CustomKeyStoreId is required for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"an external key without it": {keys.NewKey{XksKeyID: "x"}, keys.Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
-		"a custom key store":         {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Unsupported, "Custom key stores are not supported."},
+		"a store for any key":        {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Validation, "CustomKeyStoreId is valid only for KMS keys with an Origin of AWS_CLOUDHSM or EXTERNAL_KEY_STORE."},
 		"several Regions":            {keys.NewKey{MultiRegion: true}, keys.Unsupported, "Multi-Region keys are not supported."},
 		"tags of the system":         {keys.NewKey{Tags: []keys.Tag{{"AWS:x", ""}}}, keys.Tagging, "Tags beginning with aws: are reserved"},
 		"a tag twice":                {keys.NewKey{Tags: []keys.Tag{{"x", ""}, {"x", ""}}}, keys.Tagging, "Duplicate tag keys"},

@@ -77,13 +77,15 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 	limit := 2 * cfg.Timeout
 	open, guarded := &net.Dialer{Timeout: limit}, &net.Dialer{Timeout: limit, Control: publicnet.Control}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		host, _, err := net.SplitHostPort(address)
+		host, port, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, err
 		}
 		d := guarded
 		if private.Has(address) {
 			d = open
+		} else if port != "443" {
+			return nil, publicnet.ErrPrivate // nor does a customer probe the ports of the public internet from here
 		}
 		conn, err := d.DialContext(ctx, network, address)
 		if err != nil {

@@ -91,7 +91,8 @@ func (j *subject) again(now *keys.Key) error {
 
 // use is the subject for package keys.
 func (j *subject) use(dryRun *bool) keys.Use {
-	return keys.Use{Key: j.key, Again: j.again, DryRun: dryRun != nil && *dryRun, Event: j.call.EventID, Request: j.call.RequestID}
+	return keys.Use{Key: j.key, Again: j.again, DryRun: dryRun != nil && *dryRun, Event: j.call.EventID, Request: j.call.RequestID,
+		Principal: j.call.Principal.ARN}
 }
 
 // grantees are the names by which the caller may be the grantee of a grant.

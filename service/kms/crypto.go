@@ -287,8 +287,6 @@ func generateRandomAsks(ctx context.Context, c *call, in *kms.GenerateRandomInpu
 	switch {
 	case in.NumberOfBytes == nil:
 		return invalid("NumberOfBytes is required.")
-	case in.CustomKeyStoreId != "":
-		return unsupported("Custom key stores are not supported.")
 	case in.Recipient != nil:
 		return unsupported("Recipient is not supported.")
 	}
@@ -297,6 +295,9 @@ func generateRandomAsks(ctx context.Context, c *call, in *kms.GenerateRandomInpu
 }
 
 func generateRandom(ctx context.Context, c *call, in *kms.GenerateRandomInput) (*kms.GenerateRandomOutput, error) {
+	if err := c.randomStore(in.CustomKeyStoreId); err != nil {
+		return nil, err
+	}
 	b, err := c.keys.Random(ctx, int(*in.NumberOfBytes))
 	if err != nil {
 		return nil, err

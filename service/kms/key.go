@@ -39,6 +39,7 @@ func newKey(c *call, in *kms.CreateKeyInput) (keys.NewKey, error) {
 		Account: c.Account, Description: in.Description, Spec: string(in.KeySpec), Usage: string(in.KeyUsage),
 		Origin: string(in.Origin), CustomKeyStoreID: in.CustomKeyStoreId, XksKeyID: in.XksKeyId,
 		MultiRegion: isSet(in.MultiRegion), Policy: in.Policy, Tags: tagsOf(in.Tags),
+		Principal: c.Principal.ARN, Request: c.RequestID,
 	}
 	if n.Spec == "" {
 		n.Spec = string(in.CustomerMasterKeySpec)
@@ -109,6 +110,8 @@ func metadata(key *keys.Key) *kms.KeyMetadata {
 		EncryptionAlgorithms:  []kms.EncryptionAlgorithmSpec{kms.EncryptionAlgorithmSpecSymmetricDefault},
 		MultiRegion:           new(false),
 		CurrentKeyMaterialId:  key.MaterialID,
+		CustomKeyStoreId:      key.CustomKeyStoreID,
+		XksKeyConfiguration:   xksKey(key),
 	}
 }
 
@@ -184,6 +187,9 @@ func updateKeyDescription(ctx context.Context, c *call, in *kms.UpdateKeyDescrip
 
 // getKeyRotationStatus is truthful: no key here rotates.
 func getKeyRotationStatus(ctx context.Context, c *call, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
+	if err := notInStore(c.key()); err != nil {
+		return nil, err
+	}
 	return &kms.GetKeyRotationStatusOutput{KeyId: c.key().ID, KeyRotationEnabled: new(false)}, nil
 }
 

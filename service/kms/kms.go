@@ -11,8 +11,8 @@
 // allowed to use it (see resolve). Not done here: the life of keys
 // (cryptography/keys), signatures and the decision itself (gate).
 //
-// Rotation, imported, asymmetric, HMAC and multi-Region keys, custom key
-// stores and Recipient are not served: their operations are not in the table,
+// Rotation, imported, asymmetric, HMAC and multi-Region keys and Recipient are
+// not served: their operations are not in the table,
 // and their parameters are refused, never ignored.
 package kms
 
@@ -67,6 +67,13 @@ func (s *Service) Operations() []operation.Operation {
 		entry(s, kms.GenerateDataKey, generateDataKeyAsks, generateDataKey),
 		entry(s, kms.GenerateDataKeyWithoutPlaintext, generateDataKeyWithoutPlaintextAsks, generateDataKeyWithoutPlaintext),
 		entry(s, kms.GenerateRandom, generateRandomAsks, generateRandom),
+
+		entry(s, kms.CreateCustomKeyStore, onAccount[kms.CreateCustomKeyStoreInput]("kms:CreateCustomKeyStore"), createCustomKeyStore),
+		entry(s, kms.DescribeCustomKeyStores, onAccount[kms.DescribeCustomKeyStoresInput]("kms:DescribeCustomKeyStores"), describeCustomKeyStores),
+		entry(s, kms.UpdateCustomKeyStore, onAccount[kms.UpdateCustomKeyStoreInput]("kms:UpdateCustomKeyStore"), updateCustomKeyStore),
+		entry(s, kms.DeleteCustomKeyStore, onAccount[kms.DeleteCustomKeyStoreInput]("kms:DeleteCustomKeyStore"), deleteCustomKeyStore),
+		entry(s, kms.ConnectCustomKeyStore, onAccount[kms.ConnectCustomKeyStoreInput]("kms:ConnectCustomKeyStore"), connectCustomKeyStore),
+		entry(s, kms.DisconnectCustomKeyStore, onAccount[kms.DisconnectCustomKeyStoreInput]("kms:DisconnectCustomKeyStore"), disconnectCustomKeyStore),
 
 		entry(s, kms.CreateGrant, createGrantAsks, createGrant),
 		entry(s, kms.ListGrants, listGrantsAsks, listGrants),

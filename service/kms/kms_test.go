@@ -249,7 +249,7 @@ type ctxPairs = map[string]string
 
 func TestEveryOperationOfTheTableIsInTheModelOnce(t *testing.T) {
 	d := newDesk(t)
-	if len(d.table) != 31 {
+	if len(d.table) != 37 {
 		t.Errorf("%d operations", len(d.table))
 	}
 	for name, op := range d.table {
@@ -301,11 +301,11 @@ func TestRefusalsBeforeAnythingIsLookedUp(t *testing.T) {
 		{"CreateKey", `{"CustomerMasterKeySpec":"RSA_2048","KeyUsage":"SIGN_VERIFY"}`, unsupported, "KeySpec RSA_2048 is not supported."},
 		{"CreateKey", `{"Origin":"EXTERNAL"}`, unsupported, "Origin EXTERNAL is not supported."},
 		{"CreateKey", `{"MultiRegion":true}`, unsupported, "Multi-Region keys are not supported."},
-		{"CreateKey", `{"CustomKeyStoreId":"cks-1"}`, unsupported, "Custom key stores are not supported."},
+		{"CreateKey", `{"CustomKeyStoreId":"cks-1"}`, "ValidationException", "CustomKeyStoreId is valid only for KMS keys with an Origin of AWS_CLOUDHSM or EXTERNAL_KEY_STORE."},
 		{"GenerateRandom", `{}`, "ValidationException", "NumberOfBytes is required."},
 		{"GenerateRandom", `{"NumberOfBytes":0}`, "ValidationException", "1 validation error detected: Value '0' at 'numberOfBytes' failed to satisfy constraint: Member must have value greater than or equal to 1"},
 		{"GenerateRandom", `{"NumberOfBytes":1025}`, "ValidationException", "1 validation error detected: Value '1025' at 'numberOfBytes' failed to satisfy constraint: Member must have value less than or equal to 1024"},
-		{"GenerateRandom", `{"NumberOfBytes":8,"CustomKeyStoreId":"cks-1"}`, unsupported, "Custom key stores are not supported."},
+		{"GenerateRandom", `{"NumberOfBytes":8,"CustomKeyStoreId":"cks-1"}`, "CustomKeyStoreNotFoundException", "Custom key store cks-1 does not exist."},
 		{"GenerateDataKey", obj("KeyId", k), "ValidationException", "Please specify either number of bytes or key spec."},
 		{"GenerateDataKey", obj("KeyId", k, "KeySpec", "AES_256", "NumberOfBytes", 32), "ValidationException", "Please specify either number of bytes or key spec."},
 		{"GenerateDataKeyWithoutPlaintext", obj("KeyId", k), "ValidationException", "Please specify either number of bytes or key spec."},
