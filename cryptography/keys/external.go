@@ -253,7 +253,7 @@ func externalAAD(key *Key, material [32]byte, encCtx map[string]string) ([]byte,
 
 // metadata is what the proxy is told of a use.
 func (u *Use) metadata(key *Key, operation string) xks.RequestMetadata {
-	return xks.RequestMetadata{AWSPrincipalArn: u.Principal, KMSKeyArn: key.ARN, KMSOperation: operation, KMSRequestID: u.Request, KMSViaService: u.Via}
+	return xks.RequestMetadata{AWSPrincipalArn: u.Principal, KMSKeyArn: key.ARN, KMSOperation: operation, KMSRequestID: u.Request}
 }
 
 // useError is what a proxy's failure means to whoever uses a key: always that

@@ -22,9 +22,8 @@ type Use struct {
 	DryRun bool
 	// Event and Request are remembered for GetKeyLastUsage.
 	Event, Request string
-	// Principal is the ARN of the caller, and Via the service that forwarded the call, if any: an external key store
-	// is told.
-	Principal, Via string
+	// Principal is the ARN of the caller: an external key store is told.
+	Principal string
 }
 
 // A Usage is the last successful use of a key.

@@ -269,6 +269,9 @@ func (c *Client) call(ctx context.Context, what string, in, out any) error {
 	q.Header = signed.Header
 	q.Header.Set("Content-Type", "application/json")
 	q.Header.Set("User-Agent", "leadglass")
+	// Every request of the protocol may be sent twice. Empty, the header is not sent: it lets net/http try again on a new
+	// connection when an idle one turns out to be dead, as all are after a proxy was restarted.
+	q.Header["Idempotency-Key"] = nil
 	r, err := c.dialer.http.Do(q)
 	if err != nil {
 		return &Error{Kind: whyNot(err), Err: err}
