@@ -41,9 +41,10 @@ type Config struct {
 	Listen   string // host:port; anything but loopback needs TLS
 	TLSCert  string // PEM files; both or none
 	TLSKey   string
-	Region   string // empty: us-east-1
-	SealKey  string // file of the HSM's software seal; empty: in the data folder
-	Insecure bool   // start the boundaries even where they cannot be locked down (I-10)
+	Region   string    // empty: us-east-1
+	SealKey  string    // file of the HSM's software seal; empty: in the data folder
+	Guard    hsm.Guard // hardware that guards the seal besides
+	Insecure bool      // start the boundaries even where they cannot be locked down (I-10)
 	// KeyMode names the services (by signing name, or AllServices) whose requests
 	// are checked in key mode rather than witness mode: docs/trust-model.md.
 	KeyMode []string

@@ -68,6 +68,26 @@ type Report struct {
 // Complete reports whether nothing is missing.
 func (r *Report) Complete() bool { return len(r.Missing) == 0 }
 
+// Walls names what stands, for people and for statements.
+func (r *Report) Walls() []string {
+	walls := []string{}
+	if len(r.Namespaces) > 0 {
+		walls = append(walls, "namespaces")
+	}
+	for _, w := range []struct {
+		name   string
+		stands bool
+	}{
+		{"no new privileges", r.NoNewPrivs}, {"no capabilities", r.NoCapabilities}, {"landlock", r.LandlockABI > 0},
+		{"seccomp", r.Seccomp}, {"undumpable", r.Undumpable},
+	} {
+		if w.stands {
+			walls = append(walls, w.name)
+		}
+	}
+	return walls
+}
+
 func (r *Report) miss(what string) { r.Missing = append(r.Missing, what) }
 
 // Env is what a role finds inside the boundary.

@@ -16,6 +16,7 @@ var (
 	ErrBadRequest  = errors.New("hsm: bad request")
 	ErrWrongToken  = errors.New("hsm: wrong key token")
 	ErrDenied      = errors.New("hsm: denied by a condition sealed into the key")
+	ErrAttestation = errors.New("hsm: the recipient's attestation was rejected")
 	ErrAuthFailed  = errors.New("hsm: authentication failed")
 	ErrStale       = errors.New("hsm: stale domain")
 	ErrFenced      = errors.New("hsm: the key is fenced")
@@ -29,8 +30,8 @@ const SymmetricDefault = message.SpecSymmetric
 
 // KeySpec says what key to make. Everything in it is sealed into the key token.
 type KeySpec struct {
-	Spec   string // SymmetricDefault; another one is ErrBadRequest
-	Usage  string // ENCRYPT_DECRYPT
+	Spec   string // by AWS's name; one that the HSM does not make is ErrBadRequest
+	Usage  string // one that the spec allows, else ErrBadRequest
 	Origin string // AWS_KMS
 	KeyARN string // the key's ARN; part of the material id
 }
@@ -39,7 +40,7 @@ type KeySpec struct {
 type Key struct {
 	EKT        []byte   // the key, sealed under the domain key
 	MaterialID [32]byte // what a ciphertext blob names
-	Public     []byte   // SPKI, nil for a symmetric key
+	Public     []byte   // SPKI, nil for a symmetric or HMAC key
 }
 
 // Status is what the HSM says of itself.
@@ -58,7 +59,7 @@ const (
 // over one connection. Where a call returns plaintext, the caller owns it and
 // wipes it (secret.Wipe); the client keeps no copy.
 type Client struct {
-	link *link.Client
+	link caller
 }
 
 // NewClient returns a client over an established link.
@@ -90,8 +91,10 @@ func translate(err error) error {
 			return ErrBadRequest
 		case link.StatusWrongToken:
 			return ErrWrongToken
-		case link.StatusDenied, link.StatusAttestation:
+		case link.StatusDenied:
 			return ErrDenied
+		case link.StatusAttestation:
+			return ErrAttestation
 		case link.StatusAuthFailed:
 			return ErrAuthFailed
 		case link.StatusStale:
@@ -100,6 +103,8 @@ func translate(err error) error {
 			return ErrFenced
 		case link.StatusBusy:
 			return ErrBusy
+		case link.StatusMaterial:
+			return ErrMaterial
 		}
 		return ErrInternal
 	}
@@ -193,12 +198,6 @@ func (c *Client) Random(ctx context.Context, n int) (out []byte, err error) {
 func (c *Client) Rewrap(ctx context.Context, ekt []byte) (newEKT []byte, err error) {
 	err = c.call(ctx, message.OpRewrapEKT, ekt, &message.Params{}, func(r *message.Result) { newEKT = bytes.Clone(r.Token) })
 	return newEKT, err
-}
-
-// RotateDomainKeys makes a new active domain key; the old one only opens from
-// then on. Key tokens are moved with Rewrap.
-func (c *Client) RotateDomainKeys(ctx context.Context) error {
-	return c.call(ctx, message.OpRotateDomainKeys, nil, &message.Params{}, nil)
 }
 
 // Status asks the HSM about itself.

@@ -150,7 +150,7 @@ func TestErrorsSayWhatKindOfRefusalItWas(t *testing.T) {
 			"too much plaintext":      {second(c.Encrypt(ctx, k.EKT, make([]byte, 4097), nil)), hsm.ErrBadRequest},
 			"far too much":            {second(c.Encrypt(ctx, k.EKT, make([]byte, 70000), nil)), hsm.ErrBadRequest},
 			"no random bytes":         {second(c.Random(ctx, 0)), hsm.ErrBadRequest},
-			"an unknown spec":         {second(c.GenerateKey(ctx, hsm.KeySpec{Spec: "RSA_4096", Usage: "SIGN_VERIFY", Origin: "AWS_KMS"})), hsm.ErrBadRequest},
+			"an unknown spec":         {second(c.GenerateKey(ctx, hsm.KeySpec{Spec: "SM2", Usage: "SIGN_VERIFY", Origin: "AWS_KMS"})), hsm.ErrBadRequest},
 			"a cancelled call":        {second(c.Random(cancelled, 1)), context.Canceled},
 			"nothing wrong":           {second(c.Random(ctx, 1)), nil},
 		} {

@@ -24,6 +24,23 @@ type Config struct {
 	// keys: in StateDir, the default, it protects nothing but the form.
 	SealKeyFile string
 
+	// Roots are further roots of attestation documents. They count while the
+	// domain has no operators; those decide by commands.
+	Roots []Root
+
+	// Await makes an HSM that has no domain wait for one (CreateDomain,
+	// InstallDomain or RecoverShares, see Client.Command) instead of making a
+	// domain of its own without operators.
+	Await bool
+	// Volatile keeps nothing: a restart forgets identity and keys, and the HSM
+	// has to join its domain anew. It needs Await.
+	Volatile bool
+	Offline  bool   // the HSM calls itself an offline member, whose state directory lies on media in a safe
+	Label    string // what the HSM calls itself as a member; empty: "software"
+
+	// Guard is hardware that guards the seal besides.
+	Guard Guard
+
 	Insecure bool         // start even if the lockdown is incomplete
 	Log      func(string) // lines that the child writes to stderr
 	Clock    clock.Clock  // zero: clock.System
@@ -45,6 +62,7 @@ const timeout = 20 * time.Second
 type Process struct {
 	child     *boundary.Child
 	client    *Client
+	link      *link.Client // of client
 	authority *os.File
 	key       *ecdsa.PrivateKey
 }
@@ -74,9 +92,22 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		}
 		files = append(files, f)
 	}
+	guard, err := cfg.Guard.start(cfg.Path, cfg.Log)
+	if err != nil {
+		return nil, errors.Join(err, closeAll(files))
+	}
+	// Once the HSM is ready it asks its guard nothing more.
+	defer guard.end()
+	if guard.conn != nil {
+		files = append(files, guard.conn)
+	}
+	setup := message.Setup{
+		Supervisor: spki, Await: cfg.Await, Volatile: cfg.Volatile, Offline: cfg.Offline, Label: cfg.Label,
+		Guard: cfg.Guard.kind(), Upgrade: cfg.Guard.Upgrade, SealKey: cfg.SealKeyFile != "",
+	}
 	child, err := boundary.Start(boundary.Config{
 		Name: "hsm", Args: cfg.Args, Path: cfg.Path, StateDir: cfg.StateDir, Links: links, Files: files,
-		Setup: spki, Insecure: cfg.Insecure, Log: cfg.Log,
+		Setup: setup.Append(nil), Insecure: cfg.Insecure, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("hsm: %w", err)
@@ -86,9 +117,11 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	defer cancel()
 	server, err := link.ParsePublic(child.Hello())
 	if err == nil {
-		var l *link.Client
-		l, err = link.Dial(ctx, child.Link(linkSupervisor), link.ClientConfig{Host: key, Server: server, Now: cfg.Clock.Now})
-		p.client = NewClient(l)
+		p.link, err = link.Dial(ctx, child.Link(linkSupervisor), link.ClientConfig{Host: key, Server: server, Now: cfg.Clock.Now})
+		p.client = NewClient(p.link)
+	}
+	if err == nil && len(cfg.Roots) > 0 {
+		err = p.client.TrustRoots(ctx, cfg.Roots)
 	}
 	if err != nil {
 		child.Stop()
@@ -147,8 +180,8 @@ func (p *Process) Wait() error { return p.child.Wait() }
 
 // Stop ends the process and waits for it.
 func (p *Process) Stop() {
-	if p.client != nil {
-		_ = p.client.link.Close()
+	if p.link != nil {
+		_ = p.link.Close()
 	}
 	p.child.Stop()
 }

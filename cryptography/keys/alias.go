@@ -145,8 +145,8 @@ func (k *Keys) UpdateAlias(ctx context.Context, was, key *Key, name string) erro
 	if was, err = k.fresh(ctx, from); err != nil {
 		return err
 	}
-	if was.Spec != key.Spec || was.Usage != key.Usage {
-		return refuse(Validation, "Alias %s cannot be changed to a key with another key spec or key usage.", aliasARN)
+	if kindOf(was.Spec) != kindOf(key.Spec) || was.Usage != key.Usage {
+		return refuse(Validation, "Alias %s cannot be changed to a key of another type or with another key usage.", aliasARN)
 	}
 	return k.setAlias(ctx, from, to, name, a, conds, "UpdateAlias")
 }

@@ -2,14 +2,12 @@ package keys
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/leadglass/leadglass/base/id"
-	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -74,9 +72,11 @@ func (n *NewKey) Complete() error {
 		return err
 	}
 	switch {
-	case n.Spec != SpecSymmetric:
+	case n.Spec == "SM2": // only in the public service's Regions of China
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
-	case n.Origin != OriginKMS:
+	case n.Origin == OriginExternal && strings.HasPrefix(n.Spec, "ML_DSA_"):
+		return refuse(Unsupported, "Origin %s is not supported with KeySpec %s.", n.Origin, n.Spec)
+	case n.Origin != OriginKMS && n.Origin != OriginExternal:
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
 	case n.MultiRegion:
 		return refuse(Unsupported, "Multi-Region keys are not supported.")
@@ -122,13 +122,15 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (made *Key, err error) {
 			k.stores.leave(key)
 		}
 	}()
-	// The material of a key in a store is the boundary's own too: it is the inner of two encryptions.
-	fresh, err := k.cfg.Boundary.GenerateKey(ctx, hsm.KeySpec{Spec: n.Spec, Usage: n.Usage, Origin: OriginKMS, KeyARN: key.ARN})
-	if err != nil {
-		return nil, k.boundaryError("create", key, err)
+	if n.Origin != OriginExternal { // else its owner brings the material
+		fresh, err := k.cfg.Boundary.GenerateKey(ctx, key.boundary())
+		if err != nil {
+			return nil, k.boundaryError("create", key, err)
+		}
+		key.materials = []material{{ID: fresh.MaterialID[:], EKT: fresh.EKT, Created: key.Created.UnixMilli()}}
+		key.Public = fresh.Public
 	}
-	key.materials = []material{{ID: fresh.MaterialID[:], EKT: fresh.EKT, Created: key.Created.UnixMilli()}}
-	key.MaterialID = hex.EncodeToString(fresh.MaterialID[:])
+	key.settle()
 	value, err := key.encode()
 	if err != nil {
 		return nil, fmt.Errorf("keys: encode %s: %w", keyID, err)

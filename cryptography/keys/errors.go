@@ -20,6 +20,9 @@ const (
 	InvalidKeyUsage
 	InvalidMarker
 	DryRun
+	ExpiredImportToken
+	IncorrectKeyMaterial
+	InvalidImportToken
 	InvalidState
 	LimitExceeded
 	MalformedPolicy
@@ -28,6 +31,9 @@ const (
 	Unsupported
 	Unavailable // the key's state is not known now; try again
 	Validation
+	InvalidSignature
+	InvalidMac
+	Throttling // the boundary has no room for more work of this kind
 )
 
 // An Error is a refusal that the caller is told of, with the text that it is

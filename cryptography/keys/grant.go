@@ -314,19 +314,13 @@ type NewGrant struct {
 	Subset, Equals    map[string]string
 }
 
-// symmetricOperations can be granted on a key for encryption.
-var symmetricOperations = []string{
-	"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair",
-	"GenerateDataKeyPairWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo", "CreateGrant", "RetireGrant", "DescribeKey",
-}
-
 func (k *Keys) grantOf(key *Key, n *NewGrant) (*Grant, error) {
 	g := &Grant{
 		ID: id.Hex(32), KeyID: key.ID, KeyARN: key.ARN, Name: n.Name, Grantee: n.Grantee, Retiring: n.Retiring,
 		Issuer: n.Issuer, Subset: nilIfEmpty(n.Subset), Equals: nilIfEmpty(n.Equals), Created: k.now(),
 	}
 	for _, op := range n.Operations {
-		if !slices.Contains(symmetricOperations, op) {
+		if !key.grantable(op) {
 			return nil, refuse(Validation, "Grant operation %s is not supported for KeyUsage %s.", op, key.Usage)
 		}
 		if !slices.Contains(g.Operations, op) {
@@ -337,6 +331,9 @@ func (k *Keys) grantOf(key *Key, n *NewGrant) (*Grant, error) {
 		return nil, refuse(Validation, "A grant must allow at least one operation.")
 	}
 	for _, pairs := range []map[string]string{g.Subset, g.Equals} {
+		if pairs != nil && !key.Symmetric() {
+			return nil, refuse(Validation, "Encryption context constraints are valid only in grants on symmetric encryption keys.")
+		}
 		if err := checkConstraint(pairs); err != nil {
 			return nil, err
 		}

@@ -20,8 +20,9 @@
 //
 // One process owns the tables K, G and g of its store: others may read them,
 // and a foreign write is noticed as a conflict and refused. Formats at rest
-// are in record.go. Only symmetric keys of this Region with material made by
-// the boundary are served; Create refuses everything else.
+// are in record.go. Only keys of this Region are served, with material
+// that the boundary made or that their owner brings (import.go); Create
+// refuses everything else.
 package keys
 
 import (
@@ -60,6 +61,18 @@ type Boundary interface {
 	ReEncrypt(ctx context.Context, fromEKT, blob []byte, fromCtx map[string]string, toEKT []byte, toCtx map[string]string) ([]byte, error)
 	GenerateDataKey(ctx context.Context, ekt []byte, n int, encCtx map[string]string, withPlaintext bool) (plaintext, blob []byte, err error)
 	Random(ctx context.Context, n int) ([]byte, error)
+
+	ImportBegin(ctx context.Context, bits int, algorithm string, spec hsm.KeySpec) (public, token []byte, err error)
+	ImportKey(ctx context.Context, token, wrapped []byte, spec hsm.KeySpec, notAfter time.Time) (hsm.Key, error)
+	Sign(ctx context.Context, ekt []byte, alg, messageType string, msg []byte) ([]byte, error)
+	Verify(ctx context.Context, ekt []byte, alg, messageType string, msg, sig []byte) error
+	GenerateMac(ctx context.Context, ekt []byte, alg string, msg []byte) ([]byte, error)
+	VerifyMac(ctx context.Context, ekt []byte, alg string, msg, mac []byte) error
+	DeriveSharedSecret(ctx context.Context, ekt []byte, alg string, peer []byte) ([]byte, error)
+	GenerateDataKeyPair(ctx context.Context, ekt []byte, spec string, encCtx map[string]string, withPlaintext bool) (hsm.KeyPair, error)
+	EncryptWith(ctx context.Context, ekt []byte, alg string, plaintext []byte) ([]byte, error)
+	DecryptWith(ctx context.Context, ekt []byte, alg string, ciphertext []byte) ([]byte, error)
+	ReEncryptWith(ctx context.Context, from hsm.Side, blob []byte, to hsm.Side) ([]byte, error)
 }
 
 // Config is what Open cannot live without.
@@ -116,8 +129,9 @@ type Keys struct {
 
 	mu     sync.Mutex
 	counts map[string]int       // guarded by mu; keys per account
-	due    map[string]time.Time // guarded by mu; keys that wait for their end
-	wake   chan struct{}        // tells Run that due has changed; one slot
+	due    map[string]time.Time // guarded by mu; when Run has to do something about a key: due.go
+	asleep time.Time            // guarded by mu; until when Run waits
+	wake   chan struct{}        // tells Run that something is due before that; one slot
 }
 
 // An entry is the fixed place of one key in memory; what changes is behind it.
@@ -170,17 +184,33 @@ func (k *Keys) change(ctx context.Context, e *entry, edit func(next *Key) (more 
 	return k.changeLocked(ctx, e, nil, edit)
 }
 
+// edit is one change of a key that an operation makes: the state table decides
+// on the newest state, f on everything else.
+func (k *Keys) edit(ctx context.Context, key *Key, operation string, f func(next *Key) error) error {
+	_, err := k.change(ctx, key.entry, func(next *Key) ([]kv.Op, error) {
+		if k.over(next) {
+			return nil, missing(next.ARN)
+		}
+		if err := next.State.Permits(operation, next.ARN); err != nil {
+			return nil, err
+		}
+		return nil, f(next)
+	})
+	return err
+}
+
 // changeLocked is change for callers that hold e.write.
 func (k *Keys) changeLocked(ctx context.Context, e *entry, conds []kv.Cond, edit func(next *Key) ([]kv.Op, error)) (*Key, error) {
 	cur, err := k.fresh(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	next := *cur
+	next := *cur.asOf(k.cfg.Clock.Now()) // a change builds on what the key is now, not on what it was
 	ops, err := edit(&next)
 	if err != nil {
 		return nil, err
 	}
+	next.settle()
 	value, err := next.encode()
 	if err != nil {
 		return nil, fmt.Errorf("keys: encode %s: %w", e.id, err)
@@ -191,7 +221,9 @@ func (k *Keys) changeLocked(ctx context.Context, e *entry, conds []kv.Cond, edit
 		return nil, err
 	}
 	e.mod = rev
+	k.index(e, cur, &next)
 	e.now.Store(&next)
+	k.schedule(&next)
 	return &next, nil
 }
 

@@ -202,6 +202,26 @@ func TestStateTable(t *testing.T) {
 		"TagResource":                     "+ + 3 + + + +",
 		"UntagResource":                   "+ + 3 + + + +",
 		"UpdateKeyDescription":            "+ + 3 + + + +",
+		// Where a note depends on what the key is (6, 7 and 9), this package asks that first; of a key that passes:
+		"DeleteImportedKeyMaterial": "+ + + + 11 14 15",
+		"EnableKeyRotation":         "+ 1 3 + + 14 +",
+		"DisableKeyRotation":        "+ 1 3 + + 14 +",
+		"GetKeyRotationStatus":      "+ + + + + + +",
+		"ListKeyRotations":          "+ + + + + + +",
+		"RotateKeyOnDemand":         "+ 1 3 5 + 14 15",
+		"GetParametersForImport":    "+ + 3 + 11 14 15",
+		"ImportKeyMaterial":         "+ + 3 + 11 14 +",
+		"Sign":                      "+ 1 3 5 11 14 +",
+		"Verify":                    "+ 1 3 5 11 14 +",
+		"GenerateMac":               "+ 1 3 5 11 14 +",
+		"VerifyMac":                 "+ 1 3 5 11 14 +",
+		"GetPublicKey":              "+ 1 3 5 11 14 +",
+		"DeriveSharedSecret":        "+ 1 3 5 11 14 +",
+		"GenerateDataKeyPair":       "+ 1 3 5 11 14 +",
+		"ReplicateKey":              "+ 1 3 5 11 14 15",
+		"UpdatePrimaryRegion":       "+ 1 3 5 11 14 +",
+
+		"GenerateDataKeyPairWithoutPlaintext": "+ 1 3 5 11 14 +",
 	}
 	notes := map[string]struct {
 		kind keys.Kind
@@ -295,8 +315,8 @@ func TestWhatIsNotServedIsRefusedAtCreation(t *testing.T) {
 		"no usage for an RSA key":    {keys.NewKey{Spec: "RSA_2048"}, keys.Validation, "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."},
 		"a usage that does not fit":  {keys.NewKey{Spec: "RSA_2048", Usage: "KEY_AGREEMENT"}, keys.Validation, "KeyUsage KEY_AGREEMENT is not compatible with KeySpec RSA_2048"},
 		"signing with a data key":    {keys.NewKey{Usage: "SIGN_VERIFY"}, keys.Validation, "KeyUsage SIGN_VERIFY is not compatible with KeySpec SYMMETRIC_DEFAULT"},
-		"an RSA key":                 {keys.NewKey{Spec: "RSA_2048", Usage: "SIGN_VERIFY"}, keys.Unsupported, "KeySpec RSA_2048 is not supported."},
-		"imported material":          {keys.NewKey{Origin: "EXTERNAL"}, keys.Unsupported, "Origin EXTERNAL is not supported."},
+		"an SM2 key":                 {keys.NewKey{Spec: "SM2", Usage: "SIGN_VERIFY"}, keys.Unsupported, "KeySpec SM2 is not supported."},
+		"imported ML-DSA":            {keys.NewKey{Spec: "ML_DSA_44", Usage: "SIGN_VERIFY", Origin: "EXTERNAL"}, keys.Unsupported, "Origin EXTERNAL is not supported with KeySpec ML_DSA_44."},
 		"a key of no store":          {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Validation, "CustomKeyStoreId is required for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"an external key without it": {keys.NewKey{XksKeyID: "x"}, keys.Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"a store for any key":        {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Validation, "CustomKeyStoreId is valid only for KMS keys with an Origin of AWS_CLOUDHSM or EXTERNAL_KEY_STORE."},

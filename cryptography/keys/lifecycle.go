@@ -44,37 +44,9 @@ func (k *Keys) SetDescription(ctx context.Context, key *Key, text string) error 
 	return k.move(ctx, key, "UpdateKeyDescription", func(next *Key) { next.Description = text })
 }
 
-// move is one transition: the state table decides on the newest state, edit
-// makes the next one.
-func (k *Keys) move(ctx context.Context, key *Key, operation string, edit func(next *Key)) error {
-	e := key.entry
-	e.write.Lock()
-	defer e.write.Unlock()
-	next, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
-		if k.over(next) {
-			return nil, missing(next.ARN)
-		}
-		if err := next.State.Permits(operation, next.ARN); err != nil {
-			return nil, err
-		}
-		edit(next)
-		return nil, nil
-	})
-	if err != nil {
-		return err
-	}
-	k.mu.Lock()
-	if next.State == StatePendingDeletion {
-		k.due[next.ID] = next.DeletionDate
-	} else {
-		delete(k.due, next.ID)
-	}
-	k.mu.Unlock()
-	select {
-	case k.wake <- struct{}{}:
-	default: // Run has a wake-up waiting already
-	}
-	return nil
+// move is one transition of a key's state.
+func (k *Keys) move(ctx context.Context, key *Key, operation string, next func(next *Key)) error {
+	return k.edit(ctx, key, operation, func(key *Key) error { next(key); return nil })
 }
 
 // List gives the ids of an account's keys in order, from after the marker on.
@@ -92,48 +64,6 @@ func (k *Keys) List(ctx context.Context, account, marker string, limit int) (ids
 		ids = append(ids, lastText(key, prefix))
 	}
 	return ids, next, err
-}
-
-const (
-	retryDestroy = 10 * time.Second // after a failed destruction
-	longestSleep = time.Hour        // a wall clock that is set forward is noticed after this at the latest
-)
-
-// Run destroys keys whose waiting period is over, until ctx ends.
-func (k *Keys) Run(ctx context.Context) error {
-	for {
-		wait := k.destroyDue(ctx)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-k.wake:
-		case <-k.cfg.Clock.After(wait):
-		}
-	}
-}
-
-// destroyDue destroys what is due and says how long to sleep.
-func (k *Keys) destroyDue(ctx context.Context) time.Duration {
-	now, wait := k.cfg.Clock.Now(), longestSleep
-	var ids []string
-	k.mu.Lock()
-	for id, at := range k.due {
-		if left := at.Sub(now); left <= 0 {
-			ids = append(ids, id)
-		} else {
-			wait = min(wait, left)
-		}
-	}
-	k.mu.Unlock()
-	for _, id := range ids {
-		if err := k.destroy(ctx, id); err != nil {
-			if ctx.Err() == nil {
-				k.cfg.Log.Error("keys: destruction of a key failed; it is tried again", "key", id, "error", err)
-			}
-			wait = min(wait, retryDestroy)
-		}
-	}
-	return wait
 }
 
 // destroy ends a key in two steps. The first commit removes the material and
@@ -158,7 +88,7 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 		return nil // cancelled in the meantime
 	}
 	tomb := *cur
-	tomb.destroyed, tomb.materials, tomb.Description, tomb.Tags = true, nil, "", nil
+	tomb.destroyed, tomb.materials, tomb.RotationPeriod, tomb.Description, tomb.Tags = true, nil, 0, "", nil
 	value, err := tomb.encode()
 	if err != nil {
 		return err

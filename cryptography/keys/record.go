@@ -2,7 +2,6 @@ package keys
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +19,8 @@ const (
 	SpecSymmetric = "SYMMETRIC_DEFAULT"
 	UsageEncrypt  = "ENCRYPT_DECRYPT"
 	OriginKMS     = "AWS_KMS"
+	// OriginExternal is that of a key whose owner brings the material: import.go.
+	OriginExternal = "EXTERNAL"
 )
 
 // A Tag is a name and a value that a customer gave a key.
@@ -40,21 +41,18 @@ type Key struct {
 	DeletionDate     time.Time // zero unless pending deletion
 	CustomKeyStoreID string    // empty: the plane itself
 	XksKeyID         string    // of a key in an external key store
-	MaterialID       string    // of the current material, 64 hex digits
+	MaterialID       string    // of the current material, 64 hex digits; empty when there is none
+	Public           []byte    // SPKI of an asymmetric key; not to be changed
 	Tags             []Tag     // sorted by key; not to be changed
 	Aliases          []string  // names with "alias/", sorted; not to be changed
+	RotationPeriod   int       // days between automatic rotations; 0: there are none
+	NextRotation     time.Time // zero when there are none
 	policy           *doc
-	materials        []material // the current one last
+	materials        []material // in the order of their use; one that is pending stands last. Not to be changed
+	expires          time.Time  // the first end of one of the materials; zero: there is none
 	stale            bool       // the store may say otherwise: use nothing of this before it was read again
 	entry            *entry
 	destroyed        bool // a tombstone: only in the store
-}
-
-// A material is one generation of key material, as the boundary exported it.
-type material struct {
-	ID      []byte `cbor:"1,keyasint"` // 32 bytes
-	EKT     []byte `cbor:"2,keyasint"`
-	Created int64  `cbor:"3,keyasint"` // ms
 }
 
 // Policy is the key policy, compiled and bound to the ids of its principals;
@@ -66,18 +64,6 @@ func (k *Key) PolicyText() string { return k.policy.text }
 
 // Enabled says whether the key may be used.
 func (k *Key) Enabled() bool { return k.State == StateEnabled }
-
-func (k *Key) current() *material { return &k.materials[len(k.materials)-1] }
-
-// material finds the generation with this id.
-func (k *Key) material(id [32]byte) *material {
-	for i := range k.materials {
-		if [32]byte(k.materials[i].ID) == id {
-			return &k.materials[i]
-		}
-	}
-	return nil
-}
 
 // Formats at rest. Values are deterministic CBOR with integer keys; a reader
 // refuses versions that it does not know.
@@ -104,6 +90,8 @@ type keyRecord struct {
 	Principals  map[string]string `cbor:"13,keyasint,omitempty"` // ARN in the policy -> unique id when it was put
 	Materials   []material        `cbor:"14,keyasint,omitempty"`
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
+	Public      []byte            `cbor:"16,keyasint,omitempty"` // SPKI
+	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
 	StoreID     string            `cbor:"23,keyasint,omitempty"`
 	XksKeyID    string            `cbor:"24,keyasint,omitempty"`
 }
@@ -146,11 +134,14 @@ func (k *Key) encode() ([]byte, error) {
 	r := keyRecord{
 		Version: recordVersion, ID: k.ID, Account: k.Account, Spec: k.Spec, Usage: k.Usage, Origin: k.Origin,
 		State: string(k.State), Created: k.Created.UnixMilli(), Description: k.Description, Tags: k.Tags,
-		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed,
+		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed, Public: k.Public,
 		StoreID: k.CustomKeyStoreID, XksKeyID: k.XksKeyID,
 	}
 	if !k.DeletionDate.IsZero() {
 		r.Deletion = k.DeletionDate.UnixMilli()
+	}
+	if k.RotationPeriod > 0 {
+		r.Rotation = &rotationRecord{Period: k.RotationPeriod, Next: k.NextRotation.UnixMilli()}
 	}
 	return marshal(&r)
 }
@@ -167,24 +158,30 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 	key := &Key{
 		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Description: r.Description, Spec: r.Spec,
 		Usage: r.Usage, Origin: r.Origin, State: State(r.State), Created: time.UnixMilli(r.Created).UTC(),
-		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed,
+		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed, Public: r.Public,
 		CustomKeyStoreID: r.StoreID, XksKeyID: r.XksKeyID,
 	}
 	if r.Deletion != 0 {
 		key.DeletionDate = time.UnixMilli(r.Deletion).UTC()
 	}
+	if r.Rotation != nil {
+		key.RotationPeriod, key.NextRotation = r.Rotation.Period, time.UnixMilli(r.Rotation.Next).UTC()
+	}
 	if key.destroyed {
 		return key, nil
 	}
-	if len(r.Materials) == 0 {
+	if len(r.Materials) == 0 && r.Origin != OriginExternal {
 		return nil, fmt.Errorf("key record %s: no material", r.ID)
 	}
-	for _, m := range r.Materials {
+	for i, m := range r.Materials {
 		if len(m.ID) != 32 {
 			return nil, fmt.Errorf("key record %s: malformed material id", r.ID)
 		}
+		if len(m.EKT) == 0 && r.Origin != OriginExternal || m.Pending && i != len(r.Materials)-1 {
+			return nil, fmt.Errorf("key record %s: malformed material", r.ID)
+		}
 	}
-	key.MaterialID = hex.EncodeToString(key.current().ID)
+	key.settle()
 	return key, nil
 }
 
@@ -293,11 +290,9 @@ func (k *Keys) admit(key *Key, mod kv.Rev) *entry {
 		k.byMaterial.Store([32]byte(key.materials[i].ID), e)
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.counts[key.Account]++
-	if key.State == StatePendingDeletion {
-		k.due[key.ID] = key.DeletionDate
-	}
+	k.mu.Unlock()
+	k.schedule(key)
 	return e
 }
 
@@ -369,14 +364,9 @@ func (k *Keys) reload(ctx context.Context, e *entry) error {
 	e.grants.replace(gs)
 	e.mod = en.Mod
 	key.entry = e
-	k.mu.Lock()
-	if key.State == StatePendingDeletion {
-		k.due[key.ID] = key.DeletionDate
-	} else {
-		delete(k.due, key.ID)
-	}
-	k.mu.Unlock()
+	k.index(e, e.now.Load(), key)
 	e.now.Store(key)
+	k.schedule(key)
 	return nil
 }
 

@@ -194,6 +194,9 @@ func TestAKeyInAnExternalStoreIsEncryptedTwice(t *testing.T) {
 	second, _ = h.external(storeID)
 	inside, err := h.Encrypt(ctx, use(ordinary), plain, nil)
 	h.must(err)
+	if _, err := h.GenerateDataKeyPair(ctx, u, "ECC_NIST_P256", nil, true); kindOf(err) != keys.Unsupported {
+		t.Errorf("a data key pair: %v", err)
+	}
 	for _, step := range []struct{ from, to *keys.Key }{{ordinary, key}, {key, second}, {second, ordinary}} {
 		if inside, _, _, err = h.ReEncrypt(ctx, use(step.from), use(step.to), inside, nil, nil); err != nil {
 			t.Fatalf("%s to %s: %v", step.from.Origin, step.to.Origin, err)
@@ -201,6 +204,22 @@ func TestAKeyInAnExternalStoreIsEncryptedTwice(t *testing.T) {
 		if out, _, err := h.Decrypt(ctx, use(step.to), inside, nil); err != nil || !bytes.Equal(out, plain) {
 			t.Errorf("%q %v", out, err)
 		}
+	}
+	// And with an RSA key on the other side.
+	rsa, err := h.Create(ctx, keys.NewKey{Account: acct, Spec: "RSA_2048", Usage: "ENCRYPT_DECRYPT"})
+	h.must(err)
+	const oaep, gcm = "RSAES_OAEP_SHA_256", "SYMMETRIC_DEFAULT"
+	sealed, err := h.EncryptWith(ctx, use(rsa), oaep, plain)
+	h.must(err)
+	into, _, _, err := h.ReEncryptWith(ctx, keys.Side{Use: use(rsa), Algorithm: oaep}, keys.Side{Use: u, Algorithm: gcm, Context: pairs}, sealed)
+	h.must(err)
+	if out, _, err := h.Decrypt(ctx, u, into, pairs); err != nil || !bytes.Equal(out, plain) {
+		t.Errorf("%q %v", out, err)
+	}
+	back, _, _, err := h.ReEncryptWith(ctx, keys.Side{Use: u, Algorithm: gcm, Context: pairs}, keys.Side{Use: use(rsa), Algorithm: oaep}, into)
+	h.must(err)
+	if out, err := h.DecryptWith(ctx, use(rsa), oaep, back); err != nil || !bytes.Equal(out, plain) {
+		t.Errorf("%q %v", out, err)
 	}
 }
 

@@ -49,6 +49,9 @@ func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
 	if cur.stale {
 		return nil, &Error{Kind: Unavailable, Message: cur.ARN + " is unavailable."}
 	}
+	if !cur.expires.IsZero() {
+		cur = cur.asOf(k.cfg.Clock.Now())
+	}
 	if cur != u.Key {
 		if u.Again == nil {
 			return nil, &Error{Kind: Unavailable, Message: cur.ARN + " was changed during the call."}
@@ -267,12 +270,20 @@ func (k *Keys) Random(ctx context.Context, n int) ([]byte, error) {
 	return b, nil
 }
 
+// clockSkew is how far the boundary's clock may be ahead of ours. It refuses
+// expired material by its own, and the answer is the same as a moment later.
+const clockSkew = time.Minute
+
 // boundaryError is what a failure of the boundary means to a caller.
 func (k *Keys) boundaryError(what string, key *Key, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, hsm.ErrBusy), errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):
+	case errors.Is(err, hsm.ErrDenied) && key.expired(k.cfg.Clock.Now().Add(clockSkew)):
+		return refuse(InvalidState, "%s is pending import.", key.ARN)
+	case errors.Is(err, hsm.ErrBusy):
+		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
+	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):
 		return &Error{Kind: Unavailable, Message: key.ARN + " is unavailable.", Err: err}
 	}
 	return fmt.Errorf("keys: %s with %s: %w", what, key.ID, err)

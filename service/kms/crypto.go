@@ -60,16 +60,7 @@ func shape(tokens []string, encCtx map[string]string, alg kms.EncryptionAlgorith
 // usable checks, in this order, the key's state and whether it can do what the
 // request asks of it (steps 4 and 5 of kms-api section 1).
 func usable(operationName string, key *keys.Key, alg kms.EncryptionAlgorithmSpec) error {
-	if err := key.State.Permits(operationName, key.ARN); err != nil {
-		return err
-	}
-	if key.Usage != keys.UsageEncrypt {
-		return &kms.InvalidKeyUsageException{Message: key.ARN + " key usage is " + key.Usage + " which is not valid for " + operationName + "."}
-	}
-	if alg != "" && alg != symmetric {
-		return &kms.InvalidKeyUsageException{Message: "Algorithm " + string(alg) + " is incompatible with key spec " + key.Spec + "."}
-	}
-	return nil
+	return key.Fits(operationName, string(orSymmetric(alg)))
 }
 
 func encryptAsks(ctx context.Context, c *call, in *kms.EncryptInput) error {
@@ -87,11 +78,18 @@ func encrypt(ctx context.Context, c *call, in *kms.EncryptInput) (*kms.EncryptOu
 	if err := keys.CheckTokens(in.GrantTokens, key); err != nil {
 		return nil, err
 	}
-	blob, err := c.keys.Encrypt(ctx, c.subjects[0].use(in.DryRun), in.Plaintext, in.EncryptionContext)
+	var blob []byte
+	var err error
+	alg := orSymmetric(in.EncryptionAlgorithm)
+	if use := c.subjects[0].use(in.DryRun); alg == symmetric {
+		blob, err = c.keys.Encrypt(ctx, use, in.Plaintext, in.EncryptionContext)
+	} else {
+		blob, err = c.keys.EncryptWith(ctx, use, string(alg), in.Plaintext)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &kms.EncryptOutput{CiphertextBlob: blob, KeyId: key.ARN, EncryptionAlgorithm: symmetric}, nil
+	return &kms.EncryptOutput{CiphertextBlob: blob, KeyId: key.ARN, EncryptionAlgorithm: alg}, nil
 }
 
 // ciphertext checks the members by which a request names what to decrypt, and
@@ -150,11 +148,19 @@ func decrypt(ctx context.Context, c *call, in *kms.DecryptInput) (*kms.DecryptOu
 	if len(in.DryRunModifiers) > 0 {
 		blob = nil
 	}
-	plaintext, material, err := c.keys.Decrypt(ctx, c.subjects[0].use(in.DryRun), blob, in.EncryptionContext)
+	var plaintext []byte
+	var material string
+	var err error
+	alg := orSymmetric(in.EncryptionAlgorithm)
+	if use := c.subjects[0].use(in.DryRun); alg == symmetric {
+		plaintext, material, err = c.keys.Decrypt(ctx, use, blob, in.EncryptionContext)
+	} else {
+		plaintext, err = c.keys.DecryptWith(ctx, use, string(alg), blob)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &kms.DecryptOutput{KeyId: key.ARN, Plaintext: plaintext, EncryptionAlgorithm: symmetric, KeyMaterialId: material}, nil
+	return &kms.DecryptOutput{KeyId: key.ARN, Plaintext: plaintext, EncryptionAlgorithm: alg, KeyMaterialId: material}, nil
 }
 
 func reEncryptAsks(ctx context.Context, c *call, in *kms.ReEncryptInput) error {
@@ -206,14 +212,24 @@ func reEncrypt(ctx context.Context, c *call, in *kms.ReEncryptInput) (*kms.ReEnc
 	if len(in.DryRunModifiers) > 0 {
 		blob = nil
 	}
-	out, fromMaterial, toMaterial, err := c.keys.ReEncrypt(ctx, from.use(in.DryRun), to.use(in.DryRun), blob,
-		in.SourceEncryptionContext, in.DestinationEncryptionContext)
+	var out []byte
+	var fromMaterial, toMaterial string
+	var err error
+	fromAlg, toAlg := orSymmetric(in.SourceEncryptionAlgorithm), orSymmetric(in.DestinationEncryptionAlgorithm)
+	if fromAlg == symmetric && toAlg == symmetric {
+		out, fromMaterial, toMaterial, err = c.keys.ReEncrypt(ctx, from.use(in.DryRun), to.use(in.DryRun), blob,
+			in.SourceEncryptionContext, in.DestinationEncryptionContext)
+	} else {
+		out, fromMaterial, toMaterial, err = c.keys.ReEncryptWith(ctx,
+			keys.Side{Use: from.use(in.DryRun), Algorithm: string(fromAlg), Context: in.SourceEncryptionContext},
+			keys.Side{Use: to.use(in.DryRun), Algorithm: string(toAlg), Context: in.DestinationEncryptionContext}, blob)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &kms.ReEncryptOutput{
 		CiphertextBlob: out, SourceKeyId: from.key.ARN, KeyId: to.key.ARN,
-		SourceEncryptionAlgorithm: symmetric, DestinationEncryptionAlgorithm: symmetric,
+		SourceEncryptionAlgorithm: fromAlg, DestinationEncryptionAlgorithm: toAlg,
 		SourceKeyMaterialId: fromMaterial, DestinationKeyMaterialId: toMaterial,
 	}, nil
 }

@@ -57,6 +57,12 @@ func fault(err error) error {
 		return &kms.DisabledException{Message: m}
 	case keys.DryRun:
 		return &kms.DryRunOperationException{Message: m}
+	case keys.ExpiredImportToken:
+		return &kms.ExpiredImportTokenException{Message: m}
+	case keys.IncorrectKeyMaterial:
+		return &kms.IncorrectKeyMaterialException{Message: m}
+	case keys.InvalidImportToken:
+		return &kms.InvalidImportTokenException{Message: m}
 	case keys.IncorrectKey:
 		return &kms.IncorrectKeyException{Message: m}
 	case keys.InvalidAliasName:
@@ -88,6 +94,12 @@ func fault(err error) error {
 		return &kms.UnsupportedOperationException{Message: m}
 	case keys.Unavailable:
 		return &kms.KeyUnavailableException{Message: m}
+	case keys.InvalidSignature:
+		return &kms.KMSInvalidSignatureException{}
+	case keys.InvalidMac:
+		return &kms.KMSInvalidMacException{}
+	case keys.Throttling:
+		return &wire.Fault{Code: "ThrottlingException", Message: m, Status: 400}
 	case keys.Validation:
 		return &wire.Fault{Code: "ValidationException", Message: m, Status: 400}
 	}

@@ -93,26 +93,31 @@ func (c *call) keepsControl(proposed *keys.Key) bool {
 }
 
 func metadata(key *keys.Key) *kms.KeyMetadata {
-	return &kms.KeyMetadata{
-		AWSAccountId:          key.Account,
-		KeyId:                 key.ID,
-		Arn:                   key.ARN,
-		CreationDate:          key.Created,
-		Enabled:               new(key.Enabled()),
-		Description:           key.Description,
-		KeyUsage:              kms.KeyUsageType(key.Usage),
-		KeyState:              kms.KeyState(key.State),
-		DeletionDate:          key.DeletionDate,
-		Origin:                kms.OriginType(key.Origin),
-		KeyManager:            kms.KeyManagerTypeCustomer,
-		CustomerMasterKeySpec: kms.CustomerMasterKeySpec(key.Spec),
-		KeySpec:               kms.KeySpec(key.Spec),
-		EncryptionAlgorithms:  []kms.EncryptionAlgorithmSpec{kms.EncryptionAlgorithmSpecSymmetricDefault},
-		MultiRegion:           new(false),
-		CurrentKeyMaterialId:  key.MaterialID,
-		CustomKeyStoreId:      key.CustomKeyStoreID,
-		XksKeyConfiguration:   xksKey(key),
+	algorithms := algorithmsOf(key)
+	m := &kms.KeyMetadata{
+		AWSAccountId:           key.Account,
+		KeyId:                  key.ID,
+		Arn:                    key.ARN,
+		CreationDate:           key.Created,
+		Enabled:                new(key.Enabled()),
+		Description:            key.Description,
+		KeyUsage:               kms.KeyUsageType(key.Usage),
+		KeyState:               kms.KeyState(key.State),
+		DeletionDate:           key.DeletionDate,
+		Origin:                 kms.OriginType(key.Origin),
+		KeyManager:             kms.KeyManagerTypeCustomer,
+		CustomerMasterKeySpec:  oldSpec(key),
+		KeySpec:                kms.KeySpec(key.Spec),
+		EncryptionAlgorithms:   algorithms.encryption,
+		SigningAlgorithms:      algorithms.signing,
+		MacAlgorithms:          algorithms.mac,
+		KeyAgreementAlgorithms: algorithms.agreement,
+		MultiRegion:            new(false),
+		CustomKeyStoreId:       key.CustomKeyStoreID,
+		XksKeyConfiguration:    xksKey(key),
 	}
+	materialMetadata(m, key)
+	return m
 }
 
 func describeKeyAsks(ctx context.Context, c *call, in *kms.DescribeKeyInput) error {
@@ -183,14 +188,6 @@ func cancelKeyDeletion(ctx context.Context, c *call, in *kms.CancelKeyDeletionIn
 
 func updateKeyDescription(ctx context.Context, c *call, in *kms.UpdateKeyDescriptionInput) (*kms.UpdateKeyDescriptionOutput, error) {
 	return &kms.UpdateKeyDescriptionOutput{}, c.keys.SetDescription(ctx, c.key(), in.Description)
-}
-
-// getKeyRotationStatus is truthful: no key here rotates.
-func getKeyRotationStatus(ctx context.Context, c *call, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
-	if err := notInStore(c.key()); err != nil {
-		return nil, err
-	}
-	return &kms.GetKeyRotationStatusOutput{KeyId: c.key().ID, KeyRotationEnabled: new(false)}, nil
 }
 
 func getKeyLastUsage(ctx context.Context, c *call, in *kms.GetKeyLastUsageInput) (*kms.GetKeyLastUsageOutput, error) {

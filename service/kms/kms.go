@@ -11,9 +11,8 @@
 // allowed to use it (see resolve). Not done here: the life of keys
 // (cryptography/keys), signatures and the decision itself (gate).
 //
-// Rotation, imported, asymmetric, HMAC and multi-Region keys and Recipient are
-// not served: their operations are not in the table,
-// and their parameters are refused, never ignored.
+// Multi-Region keys and Recipient are not served: their operations are not in
+// the table, and their parameters are refused, never ignored.
 package kms
 
 import (
@@ -45,8 +44,16 @@ func (s *Service) Operations() []operation.Operation {
 		entry(s, kms.ScheduleKeyDeletion, scheduleKeyDeletionAsks, scheduleKeyDeletion),
 		entry(s, kms.CancelKeyDeletion, manage("kms:CancelKeyDeletion", func(in *kms.CancelKeyDeletionInput) string { return in.KeyId }), cancelKeyDeletion),
 		entry(s, kms.UpdateKeyDescription, manage("kms:UpdateKeyDescription", func(in *kms.UpdateKeyDescriptionInput) string { return in.KeyId }), updateKeyDescription),
+		entry(s, kms.EnableKeyRotation, enableKeyRotationAsks, enableKeyRotation),
+		entry(s, kms.DisableKeyRotation, manage("kms:DisableKeyRotation", func(in *kms.DisableKeyRotationInput) string { return in.KeyId }), disableKeyRotation),
+		entry(s, kms.RotateKeyOnDemand, manage("kms:RotateKeyOnDemand", func(in *kms.RotateKeyOnDemandInput) string { return in.KeyId }), rotateKeyOnDemand),
+		entry(s, kms.ListKeyRotations, manage("kms:ListKeyRotations", func(in *kms.ListKeyRotationsInput) string { return in.KeyId }), listKeyRotations),
 		entry(s, kms.GetKeyRotationStatus, manage("kms:GetKeyRotationStatus", func(in *kms.GetKeyRotationStatusInput) string { return in.KeyId }), getKeyRotationStatus),
 		entry(s, kms.GetKeyLastUsage, manage("kms:GetKeyLastUsage", func(in *kms.GetKeyLastUsageInput) string { return in.KeyId }), getKeyLastUsage),
+
+		entry(s, kms.GetParametersForImport, getParametersForImportAsks, getParametersForImport),
+		entry(s, kms.ImportKeyMaterial, importKeyMaterialAsks, importKeyMaterial),
+		entry(s, kms.DeleteImportedKeyMaterial, manage("kms:DeleteImportedKeyMaterial", func(in *kms.DeleteImportedKeyMaterialInput) string { return in.KeyId }), deleteImportedKeyMaterial),
 
 		entry(s, kms.GetKeyPolicy, manage("kms:GetKeyPolicy", func(in *kms.GetKeyPolicyInput) string { return in.KeyId }), getKeyPolicy),
 		entry(s, kms.PutKeyPolicy, putKeyPolicyAsks, putKeyPolicy),
@@ -67,6 +74,15 @@ func (s *Service) Operations() []operation.Operation {
 		entry(s, kms.GenerateDataKey, generateDataKeyAsks, generateDataKey),
 		entry(s, kms.GenerateDataKeyWithoutPlaintext, generateDataKeyWithoutPlaintextAsks, generateDataKeyWithoutPlaintext),
 		entry(s, kms.GenerateRandom, generateRandomAsks, generateRandom),
+
+		entry(s, kms.GetPublicKey, getPublicKeyAsks, getPublicKey),
+		entry(s, kms.Sign, signAsks, sign),
+		entry(s, kms.Verify, verifyAsks, verify),
+		entry(s, kms.GenerateMac, generateMacAsks, generateMac),
+		entry(s, kms.VerifyMac, verifyMacAsks, verifyMac),
+		entry(s, kms.DeriveSharedSecret, deriveSharedSecretAsks, deriveSharedSecret),
+		entry(s, kms.GenerateDataKeyPair, generateDataKeyPairAsks, generateDataKeyPair),
+		entry(s, kms.GenerateDataKeyPairWithoutPlaintext, generateDataKeyPairWithoutPlaintextAsks, generateDataKeyPairWithoutPlaintext),
 
 		entry(s, kms.CreateCustomKeyStore, onAccount[kms.CreateCustomKeyStoreInput]("kms:CreateCustomKeyStore"), createCustomKeyStore),
 		entry(s, kms.DescribeCustomKeyStores, onAccount[kms.DescribeCustomKeyStoresInput]("kms:DescribeCustomKeyStores"), describeCustomKeyStores),

@@ -18,15 +18,6 @@ func xksKey(key *keys.Key) *kms.XksKeyConfigurationType {
 	return &kms.XksKeyConfigurationType{Id: key.XksKeyID}
 }
 
-// notInStore refuses what keys in custom key stores do not have (footnote 7 of
-// the table in kms-api section 5).
-func notInStore(key *keys.Key) error {
-	if key.CustomKeyStoreID == "" {
-		return nil
-	}
-	return unsupported("%s origin is %s which is not valid for this operation.", key.ARN, key.Origin)
-}
-
 // randomStore: random numbers come from a custom key store of hardware alone,
 // and none is served.
 func (c *call) randomStore(storeID string) error {

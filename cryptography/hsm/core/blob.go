@@ -14,7 +14,9 @@ import (
 //	01 ‖ 02 ‖ material id[32] ‖ N[16] ‖ key check[8] ‖ IV[12] ‖ ciphertext ‖ tag[16]
 //
 // key = KDF(HBK, "leadglass kms v1", N), key check = first 8 bytes of
-// KDF(HBK, "leadglass commit v1", N). The check commits to the key: GCM alone
+// KDF(HBK, "leadglass commit v1", N). A blob with 03 in place of 02 holds the
+// private key of a data key pair and is otherwise the same; the type is part
+// of the AAD. The check commits to the key: GCM alone
 // would let somebody make a blob that opens under two keys.
 const (
 	blobNonce  = 34
@@ -43,12 +45,12 @@ func blobKeys(hbk, nonce []byte, key, check *[32]byte) {
 }
 
 // encryptBlob appends the blob of plaintext to b.
-func encryptBlob(b, hbk []byte, material *[32]byte, plaintext, context []byte) ([]byte, uint64) {
+func encryptBlob(b []byte, kind byte, hbk []byte, material *[32]byte, plaintext, context []byte) ([]byte, uint64) {
 	if message.CheckContext(context) != nil && len(context) > 0 {
 		return b, link.StatusBadRequest
 	}
 	start := len(b)
-	b = append(b, message.BlobVersion, message.BlobSymmetric)
+	b = append(b, message.BlobVersion, kind)
 	b = append(b, material[:]...)
 	b = appendRandom(b, kdfNonce)
 	var key, check [32]byte

@@ -15,10 +15,13 @@ import (
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
-// store keeps files in memory; it can fail.
+// store keeps files in memory; it can fail, always or from some write on.
 type store struct {
 	files map[string][]byte
 	fail  error
+
+	dying, durable bool
+	left           int // writes until it dies
 }
 
 func (s *store) Load(name string) ([]byte, bool, error) {
@@ -29,6 +32,14 @@ func (s *store) Load(name string) ([]byte, bool, error) {
 func (s *store) Save(name string, b []byte) error {
 	if s.fail != nil {
 		return s.fail
+	}
+	if s.dying {
+		if s.left--; s.left < 0 {
+			if s.fail = errPower; s.durable {
+				s.files[name] = bytes.Clone(b)
+			}
+			return s.fail
+		}
 	}
 	s.files[name] = bytes.Clone(b)
 	return nil
@@ -42,28 +53,12 @@ type hsm struct {
 	t          testing.TB
 	supervisor *link.Peer
 	now        time.Time
+	answers    *[][]byte // all results, if a test wants to see them
 }
 
 func open(t testing.TB, s *store) (*hsm, error) {
 	t.Helper()
-	memory, err := secret.NewArena(1 << 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, spki, err := link.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &hsm{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	seal, err := core.OpenSoftwareSeal(s, nil, memory)
-	if err != nil {
-		return nil, err
-	}
-	h.HSM, err = core.Open(core.Config{
-		Store: s, Sealer: seal, Memory: memory, Now: func() time.Time { return h.now }, Supervisor: spki,
-	})
-	h.supervisor = &link.Peer{ID: link.IDOf(spki), Roles: []string{core.RoleSupervisor, core.RoleHost}}
-	return h, err
+	return openWith(t, s, nil)
 }
 
 func mustOpen(t testing.TB, s *store) *hsm {
@@ -82,6 +77,9 @@ func (h *hsm) do(op uint64, token []byte, p message.Params) (message.Result, uin
 
 func (h *hsm) doAs(host *link.Peer, op uint64, token []byte, p message.Params) (r message.Result, status uint64) {
 	out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
+	if h.answers != nil {
+		*h.answers = append(*h.answers, out)
+	}
 	if status == link.StatusOK {
 		if err := r.Parse(out); err != nil {
 			h.t.Fatal(err)
@@ -104,6 +102,14 @@ func (h *hsm) must(op uint64, token []byte, p message.Params) message.Result {
 func (h *hsm) newKey() []byte {
 	h.t.Helper()
 	return h.must(message.OpGenerateKey, nil, newKeyParams()).Token
+}
+
+// newKeyOf makes a key of any spec.
+func (h *hsm) newKeyOf(spec, usage string) message.Result {
+	h.t.Helper()
+	p := newKeyParams()
+	p.Spec, p.Usage = spec, usage
+	return h.must(message.OpGenerateKey, nil, p)
 }
 
 func newKeyParams() message.Params {
@@ -134,7 +140,13 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	auditKey := h.must(message.OpGenerateAuditKey, nil, message.Params{Name: "111122223333"}).Token
 	blob := h.must(message.OpEncrypt, key, message.Params{Data: []byte("x"), Context: context("a", "b")}).Blob
 	secrets := h.DomainSecrets()
-	for _, ekt := range [][]byte{key, other, logKey, auditKey} {
+	signer, rsaKey, mac := h.newKeyOf("ECC_NIST_P384", "SIGN_VERIFY").Token, h.newKeyOf("RSA_2048", "ENCRYPT_DECRYPT"), h.newKeyOf("HMAC_512", "GENERATE_VERIFY_MAC").Token
+	agrees := h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT")
+	sig := h.must(message.OpSign, signer, message.Params{Data: []byte("x"), Alg: "ECDSA_SHA_384", MessageType: "RAW"}).Data
+	sum := h.must(message.OpGenerateMac, mac, message.Params{Data: []byte("x"), Alg: "HMAC_SHA_512"}).Data
+	imports := h.must(message.OpImportBegin, nil, beginning(256, message.WrapOAEP1, "HMAC_384", "GENERATE_VERIFY_MAC"))
+	brings := importing("HMAC_384", "GENERATE_VERIFY_MAC", wrap(t, imports.Public, message.WrapOAEP1, h.Material(h.newKeyOf("HMAC_384", "GENERATE_VERIFY_MAC").Token)))
+	for _, ekt := range [][]byte{key, other, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token, h.must(message.OpImportKey, imports.Token, brings).Token} {
 		m := h.Material(ekt)
 		if len(m) < 32 {
 			t.Fatal("the test does not see the key material")
@@ -154,11 +166,19 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 		{Name: "111122223333"},
 		{Enc: make([]byte, 1120), Blob: make([]byte, 48), Info: []byte("leadglass/audit/dek/v1111122223333" + strings.Repeat("k", 16))},
 		{},
+		{Spec: "ECC_SECG_P256K1", Context: context("a", "b")},
+		{Data: []byte("x"), Alg: "ECDSA_SHA_384", MessageType: "RAW", Signature: sig},
+		{Data: []byte("x"), Alg: "HMAC_SHA_512", Signature: sum},
+		{Data: []byte("x"), Alg: "RSAES_OAEP_SHA_1", Public: agrees.Public},
+		{Alg: "ECDH", Public: agrees.Public},
+		beginning(256, message.WrapAES256, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
+		brings,
+		{Alg: "ECDH", Public: h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT").Public},
 	}
 	succeeded := make(map[uint64]bool)
 	for op, name := range core.Operations() {
 		for _, p := range params {
-			for _, token := range [][]byte{nil, key, logKey, auditKey} {
+			for _, token := range [][]byte{nil, key, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token} {
 				for _, host := range []*link.Peer{h.supervisor, authority} {
 					out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
 					succeeded[op] = succeeded[op] || status == link.StatusOK
@@ -171,9 +191,9 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 				}
 			}
 		}
-		// PlaceHost needs a key of a host, OpenAuditKey a real ciphertext: both
-		// have tests of their own.
-		if !succeeded[op] && op != message.OpPlaceHost && op != message.OpOpenAuditKey {
+		// PlaceHost needs a key of a host, OpenAuditKey a real ciphertext, Command
+		// a quorum, TrustRoots roots: they have tests of their own.
+		if !succeeded[op] && op != message.OpPlaceHost && op != message.OpOpenAuditKey && op != message.OpCommand && op != message.OpTrustRoots {
 			t.Errorf("%s never succeeded: the test says nothing of it", name)
 		}
 	}
@@ -297,7 +317,7 @@ func TestParametersOutOfRangeAreRefused(t *testing.T) {
 		"a data key of 1025 bytes":          {message.OpGenerateDataKey, key, message.Params{Length: 1025}, link.StatusBadRequest},
 		"an unknown flag":                   {message.OpGenerateDataKey, key, message.Params{Length: 1, Flags: 2}, link.StatusBadRequest},
 		"1025 random bytes":                 {message.OpRandom, nil, message.Params{Length: 1025}, link.StatusBadRequest},
-		"an RSA key":                        {message.OpGenerateKey, nil, message.Params{Spec: "RSA_2048", Usage: "SIGN_VERIFY", Origin: "AWS_KMS"}, link.StatusBadRequest},
+		"an RSA key that agrees":            {message.OpGenerateKey, nil, message.Params{Spec: "RSA_2048", Usage: "KEY_AGREEMENT", Origin: "AWS_KMS"}, link.StatusBadRequest},
 		"imported material":                 {message.OpGenerateKey, nil, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "EXTERNAL"}, link.StatusBadRequest},
 		"a key for a role that is no role":  {message.OpGenerateKey, nil, func() message.Params { p := newKeyParams(); p.Role = "operator"; return p }(), link.StatusBadRequest},
 		"a key for the authority":           {message.OpGenerateKey, nil, func() message.Params { p := newKeyParams(); p.Role = core.RoleAuthority; return p }(), link.StatusDenied},
@@ -333,7 +353,8 @@ func TestAKeyOfTheAuthorityIsClosedToOtherHosts(t *testing.T) {
 	for op, name := range core.Operations() {
 		if _, status := h.do(op, key, message.Params{Blob: blob, Data: []byte("x"), Length: 32}); status == link.StatusOK {
 			switch op { // these do not look at the token
-			case message.OpRandom, message.OpStatus, message.OpReady, message.OpRotateDomainKeys, message.OpGenerateLogKey:
+			case message.OpRandom, message.OpStatus, message.OpReady, message.OpRotateDomainKeys, message.OpGenerateLogKey,
+				message.OpMember, message.OpDomainState, message.OpCommandLog, message.OpAttestationRoots:
 			default:
 				t.Errorf("%s worked for a host without the role", name)
 			}

@@ -20,7 +20,7 @@ import (
 const (
 	ektMagic    = "LGE1"
 	ektHeader   = len(ektMagic) + 8 + 2
-	maxMaterial = 128 // of the specs that exist; all are raw keys or seeds
+	maxMaterial = 2560 // the PKCS#8 of an RSA-4096 key is about 2400 bytes long
 	maxToken    = 4096
 )
 

@@ -6,6 +6,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
+	"github.com/leadglass/leadglass/isolation/attest"
 )
 
 // An operation is one row of the table of what hosts can ask for.
@@ -26,6 +27,8 @@ type call struct {
 	token  []byte
 	params message.Params
 	result message.Result
+
+	claims *attest.Claims // of the recipient, verified; nil: there is none
 
 	attrs    attributes
 	material [maxMaterial]byte
@@ -57,14 +60,47 @@ func operations() map[uint64]operation {
 		message.OpPlaceHost:        {"PlaceHost", supervisor, false, (*call).placeHost},
 		message.OpReady:            {"Ready", supervisor, false, (*call).ready},
 		message.OpRotateDomainKeys: {"RotateDomainKeys", supervisor, true, (*call).rotate},
+
+		message.OpGenerateDataKeyPair: {"GenerateDataKeyPair", host, true, (*call).generateDataKeyPair},
+		message.OpSign:                {"Sign", host, true, (*call).sign},
+		message.OpVerify:              {"Verify", host, true, (*call).verify},
+		message.OpGenerateMac:         {"GenerateMac", host, false, (*call).generateMac},
+		message.OpVerifyMac:           {"VerifyMac", host, false, (*call).verifyMac},
+		message.OpDeriveSharedSecret:  {"DeriveSharedSecret", host, true, (*call).deriveSharedSecret},
+
+		message.OpCommand:     {"Command", host, true, (*call).command},
+		message.OpMember:      {"Member", host, true, (*call).memberRecord},
+		message.OpCommandLog:  {"CommandLog", host, true, (*call).commandLog},
+		message.OpDomainState: {"DomainState", host, false, (*call).domainState},
+
+		message.OpTrustRoots:       {"TrustRoots", supervisor, false, (*call).trustRoots},
+		message.OpAttestationRoots: {"AttestationRoots", host, false, (*call).attestationRoots},
+		message.OpImportBegin:      {"ImportBegin", host, true, (*call).importBegin},
+		message.OpImportKey:        {"ImportKey", host, true, (*call).importKey},
 	}
 }
 
-// Slow reports whether an operation takes long.
-func (h *HSM) Slow(op uint64) bool { return h.table[op].slow }
+// withoutDomain says whether an HSM that has no domain answers an operation.
+func withoutDomain(op uint64) bool {
+	switch op {
+	case message.OpCommand, message.OpMember, message.OpCommandLog, message.OpStatus, message.OpPlaceHost, message.OpTrustRoots, message.OpReady:
+		return true
+	}
+	return false
+}
+
+// Slow reports whether a request takes long.
+func (h *HSM) Slow(r *link.Request) bool {
+	switch r.Op {
+	case message.OpGenerateKey, message.OpEncrypt, message.OpDecrypt, message.OpReEncrypt, message.OpGenerateDataKey, message.OpRandom:
+		return message.Asymmetric(r.Params)
+	}
+	return h.table[r.Op].slow
+}
 
 // Handle does one operation. It is called by package link.
 func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
+	defer func() { h.log.count(r.Op, status) }()
 	op, known := h.table[r.Op]
 	if !known {
 		return dst, link.StatusBadRequest
@@ -79,6 +115,9 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	c := h.calls.Get().(*call)
 	c.h, c.d, c.host, c.op, c.token = h, h.domain(), r.Host, r.Op, r.Token
 	defer c.end()
+	if c.d == nil && !withoutDomain(r.Op) {
+		return dst, link.StatusStale
+	}
 	// A broken invariant in one call must not take all keys of the node away;
 	// what went wrong is not told, because it could be part of a secret.
 	defer func() {
@@ -89,8 +128,14 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	if c.params.Parse(r.Params) != nil {
 		return dst, link.StatusBadRequest
 	}
+	if status = c.admit(); status != link.StatusOK {
+		return dst, status
+	}
 	secret.Do(func() {
 		if status = op.run(c); status == link.StatusOK {
+			status = c.envelop()
+		}
+		if status == link.StatusOK {
 			out = c.result.Append(dst)
 		}
 	})
@@ -107,7 +152,7 @@ func (c *call) end() {
 	secret.Wipe(c.material[:])
 	secret.Wipe(c.plain[:])
 	c.params, c.result, c.attrs = message.Params{}, message.Result{}, attributes{}
-	c.h, c.d, c.host, c.op, c.token = nil, nil, nil, 0, nil
+	c.h, c.d, c.host, c.op, c.token, c.claims = nil, nil, nil, 0, nil, nil
 	h.calls.Put(c)
 }
 
@@ -139,7 +184,7 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 	}
 	a := attributes{
 		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
-		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+		created: uint64(c.h.cfg.Now().UnixMilli()), notAfter: p.NotAfter, material: materialID(p.Name, material),
 	}
 	token, err := c.d.wrap(&a, material)
 	if err != nil {
@@ -151,8 +196,10 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 
 func (c *call) generateKey() uint64 {
 	p := &c.params
-	// Other specs and external origins come with asymmetric keys and import.
-	if p.Spec != message.SpecSymmetric || p.Usage != usageEncrypt || p.Origin != "AWS_KMS" {
+	if p.Spec != message.SpecSymmetric {
+		return c.generateOther()
+	}
+	if p.Usage != usageEncrypt || p.Origin != "AWS_KMS" {
 		return link.StatusBadRequest
 	}
 	hbk := c.material[:32]
@@ -161,6 +208,9 @@ func (c *call) generateKey() uint64 {
 }
 
 func (c *call) encrypt() uint64 {
+	if c.params.Alg != "" {
+		return c.encryptOAEP()
+	}
 	if len(c.params.Data) > message.MaxPlaintext {
 		return link.StatusBadRequest
 	}
@@ -168,36 +218,19 @@ func (c *call) encrypt() uint64 {
 	if status != link.StatusOK {
 		return status
 	}
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, c.params.Data, c.params.Context)
+	c.result.Blob, status = encryptBlob(nil, message.BlobSymmetric, hbk, &c.attrs.material, c.params.Data, c.params.Context)
 	return status
 }
 
 func (c *call) decrypt() uint64 {
+	if c.params.Alg != "" {
+		return c.decryptOAEP()
+	}
 	hbk, status := c.openSymmetric()
 	if status != link.StatusOK {
 		return status
 	}
 	c.result.Data, status = decryptBlob(c.plain[:0], hbk, &c.attrs.material, c.params.Blob, c.params.Context)
-	return status
-}
-
-func (c *call) reEncrypt() uint64 {
-	hbk, status := c.openSymmetric()
-	if status != link.StatusOK {
-		return status
-	}
-	plain, status := decryptBlob(c.plain[:0], hbk, &c.attrs.material, c.params.Blob, c.params.Context)
-	if status != link.StatusOK {
-		return status
-	}
-	hbk, status = c.d.unwrap(c.params.ToToken, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
-	if status != link.StatusOK {
-		return status
-	}
-	if !c.attrs.isSymmetric() {
-		return link.StatusWrongToken
-	}
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, plain, c.params.ToContext)
 	return status
 }
 
@@ -214,7 +247,7 @@ func (c *call) generateDataKey() uint64 {
 	}
 	key := c.plain[:n]
 	rand.Read(key)
-	c.result.Blob, status = encryptBlob(nil, hbk, &c.attrs.material, key, c.params.Context)
+	c.result.Blob, status = encryptBlob(nil, message.BlobSymmetric, hbk, &c.attrs.material, key, c.params.Context)
 	if c.params.Flags&message.FlagNoPlaintext == 0 {
 		c.result.Data = key
 	}
@@ -245,12 +278,18 @@ func (c *call) rewrap() uint64 {
 }
 
 func (c *call) status() uint64 {
-	s := message.Status{
-		Serial: c.d.state.Serial, DomainKeys: uint64(len(c.d.keys)), ActiveKey: c.d.active, Rotated: c.d.created(),
-		Memory: c.h.cfg.Memory.Kind(), Seal: c.h.cfg.Sealer.Name(), Operations: c.h.operations.Load(), Erasing: secret.Erasing,
+	held := c.h.custody()
+	if held.me == nil {
+		return link.StatusDenied
 	}
-	copy(s.Domain[:], c.d.state.ID)
-	copy(s.Member[:], c.d.state.Members[0].ID)
+	s := message.Status{
+		Member: held.me.public.ID, Memory: c.h.cfg.Memory.Kind(), Seal: c.h.sealName(),
+		Operations: c.h.operations.Load(), Erasing: secret.Erasing, Standing: held.standing.to,
+	}
+	if d := held.d; d != nil {
+		s.Domain, s.Serial, s.DomainKeys, s.ActiveKey, s.Rotated = d.state.ID, d.state.Serial, uint64(len(d.keys)), d.active, d.created()
+		s.Members, s.Operators = uint64(len(d.state.Members)), uint64(len(d.state.Operators))
+	}
 	c.result.Status = s.Append(nil)
 	return link.StatusOK
 }
@@ -266,22 +305,5 @@ func (c *call) ready() uint64 {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
 	c.h.ready = true
-	return link.StatusOK
-}
-
-func (c *call) rotate() uint64 {
-	c.h.rotation.Lock() // before the domain is read, so that no rotation is lost
-	defer c.h.rotation.Unlock()
-	next, err := c.h.domain().rotated(c.h.cfg.Memory, c.h.cfg.Now())
-	if err != nil {
-		return link.StatusInternal
-	}
-	// Durable first: a token under a key that a crash forgets is lost.
-	if err := c.h.save(next); err != nil {
-		return link.StatusInternal
-	}
-	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
-	c.h.d = next
 	return link.StatusOK
 }

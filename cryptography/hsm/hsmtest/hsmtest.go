@@ -22,6 +22,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/hsm/core"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
@@ -45,12 +46,12 @@ func Child(roles map[string]boundary.Role) {
 // Role is the HSM inside its boundary, to be named "hsm" among the roles of
 // Child.
 func Role(env *boundary.Env) error {
-	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Supervisor: env.Setup, Ready: env.Ready}
+	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup, Ready: env.Ready, Lock: env.Report.Walls(), Minute: time.Tick(time.Minute)}
 	for _, l := range env.Links {
 		m.Links = append(m.Links, l)
 	}
-	if len(env.Files) > 0 {
-		m.SealKey = env.Files[0]
+	for _, f := range env.Files {
+		m.Files = append(m.Files, f)
 	}
 	return m.Run()
 }
@@ -68,8 +69,15 @@ func Start(t testing.TB, cfg hsm.Config) *hsm.Process {
 }
 
 // Open serves an HSM with its state in dir from a goroutine, which ends with
-// the test.
-func Open(t testing.TB, dir string) *hsm.Client {
+// the test. It accepts attestation documents under the roots.
+func Open(t testing.TB, dir string, roots ...hsm.Root) *hsm.Client {
+	t.Helper()
+	return OpenWith(t, dir, message.Setup{}, time.Now, roots...)
+}
+
+// OpenWith is Open for an HSM that is set up in another way, or has another
+// clock. The supervisor is set here.
+func OpenWith(t testing.TB, dir string, setup message.Setup, now func() time.Time, roots ...hsm.Root) *hsm.Client {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -85,10 +93,11 @@ func Open(t testing.TB, dir string) *hsm.Client {
 	must(err)
 	ours, theirs, err := boundary.SocketPair()
 	must(err)
+	setup.Supervisor = spki
 	identity := make(chan []byte, 1)
 	ended := make(chan error, 1)
 	m := core.Main{
-		Store: state, Memory: memory, Now: time.Now, Supervisor: spki, Links: []io.ReadWriter{theirs},
+		Store: state, Memory: memory, Now: now, Setup: setup.Append(nil), Links: []io.ReadWriter{theirs},
 		Ready: func(id []byte) error { identity <- id; return nil },
 	}
 	go func() { ended <- m.Run() }()
@@ -100,7 +109,7 @@ func Open(t testing.TB, dir string) *hsm.Client {
 	case err := <-ended:
 		t.Fatal(err)
 	}
-	l, err := link.Dial(context.Background(), ours, link.ClientConfig{Host: key, Server: server, Now: time.Now})
+	l, err := link.Dial(context.Background(), ours, link.ClientConfig{Host: key, Server: server, Now: now})
 	must(err)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -110,5 +119,9 @@ func Open(t testing.TB, dir string) *hsm.Client {
 		_ = theirs.Close()
 		_ = state.Close()
 	})
-	return hsm.NewClient(l)
+	c := hsm.NewClient(l)
+	if len(roots) > 0 {
+		must(c.TrustRoots(t.Context(), roots))
+	}
+	return c
 }

@@ -33,7 +33,7 @@ const (
 	opWait   = 6
 )
 
-func (e *echo) Slow(op uint64) bool { return op == opSlow }
+func (e *echo) Slow(r *link.Request) bool { return r.Op == opSlow }
 
 func (e *echo) Waits(op uint64) bool { return op == opWait }
 

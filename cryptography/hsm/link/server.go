@@ -48,10 +48,10 @@ type Handler interface {
 	// Handle appends the result to dst, at most MaxResult bytes, and returns
 	// it with the status. A result with another status than 0 is not sent.
 	Handle(r *Request, dst []byte) (out []byte, status uint64)
-	// Slow says that an operation takes so long (a signature rather than a
+	// Slow says that a request takes so long (a signature rather than a
 	// cipher) that others should not wait behind it. Then Handle is called
 	// from a goroutine of its own.
-	Slow(op uint64) bool
+	Slow(r *Request) bool
 }
 
 // A Waiter is a Handler some of whose operations are answered when something
@@ -233,18 +233,24 @@ func (s *server) request(frame []byte) error {
 			return s.answer(sess, counter, func(b []byte) ([]byte, uint64) { return b, StatusBusy })
 		}
 	}
-	if s.cfg.Handler.Slow(r.Op) {
+	if s.cfg.Handler.Slow(&r) {
 		select {
 		case s.slow <- struct{}{}:
-			own := slices.Clone(body)
-			secret.Wipe(body)
-			s.busy.Go(func() {
-				defer func() { <-s.slow }()
-				s.answerSlow(sess, counter, own)
-			})
-			return nil
-		default: // so many at once that waiting is the fair thing
+		default:
+			// So many at once that waiting is the fair thing. To do the work here would not be: one RSA key can take
+			// seconds, while the first of all those under way ends soon.
+			if err := s.flush(); err != nil {
+				return err
+			}
+			s.slow <- struct{}{}
 		}
+		own := slices.Clone(body)
+		secret.Wipe(body)
+		s.busy.Go(func() {
+			defer func() { <-s.slow }()
+			s.answerSlow(sess, counter, own)
+		})
+		return nil
 	}
 	err = s.answer(sess, counter, func(b []byte) ([]byte, uint64) { return s.cfg.Handler.Handle(&r, b) })
 	secret.Wipe(body)

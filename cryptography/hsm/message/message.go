@@ -333,6 +333,7 @@ func cut(b []byte) (item, rest []byte, ok bool) {
 const (
 	BlobVersion   = 1
 	BlobSymmetric = 2
+	BlobKeyPair   = 3  // the private key of a data key pair; else like BlobSymmetric
 	BlobOverhead  = 86 // header of 70 bytes and tag
 
 	// MaxPlaintext is what one Encrypt takes (kms-api section 4).
@@ -347,7 +348,8 @@ var ErrBlob = errors.New("message: not a ciphertext blob")
 // MaterialOf reads the id of the key material out of the public header of a
 // symmetric ciphertext blob.
 func MaterialOf(blob []byte) (id [32]byte, err error) {
-	if len(blob) < BlobOverhead || len(blob) > MaxBlob || blob[0] != BlobVersion || blob[1] != BlobSymmetric {
+	if len(blob) < BlobOverhead || len(blob) > MaxBlob || blob[0] != BlobVersion ||
+		blob[1] != BlobSymmetric && blob[1] != BlobKeyPair {
 		return id, ErrBlob
 	}
 	copy(id[:], blob[2:34])

@@ -14,11 +14,14 @@ type Status struct {
 	Seal       string   // what guards the domain at rest: "software"
 	Operations uint64   // answered since start
 	Erasing    bool     // built with runtime/secret
+	Members    uint64   // of the domain; 0: the HSM has no domain and waits for one
+	Operators  uint64   // of the domain; 0: its supervisor rules alone
+	Standing   uint64   // until when the operators let it rotate, ms since 1970; 0: not at all
 }
 
 // Append appends the encoded status to b.
 func (s *Status) Append(b []byte) []byte {
-	b = link.AppendMap(b, 10)
+	b = link.AppendMap(b, 13)
 	b = link.AppendBytes(link.AppendUint(b, 1), s.Member[:])
 	b = link.AppendBytes(link.AppendUint(b, 2), s.Domain[:])
 	b = link.AppendUint(link.AppendUint(b, 3), s.Serial)
@@ -32,7 +35,10 @@ func (s *Status) Append(b []byte) []byte {
 	if s.Erasing {
 		erasing = 1
 	}
-	return link.AppendUint(link.AppendUint(b, 10), erasing)
+	b = link.AppendUint(link.AppendUint(b, 10), erasing)
+	b = link.AppendUint(link.AppendUint(b, 11), s.Members)
+	b = link.AppendUint(link.AppendUint(b, 12), s.Operators)
+	return link.AppendUint(link.AppendUint(b, 13), s.Standing)
 }
 
 // Parse reads a status.
@@ -46,7 +52,7 @@ func (s *Status) Parse(b []byte) error {
 	}
 	number := func(key uint64) uint64 { r.Key(key - 1); return r.Uint() }
 	text := func(key uint64) string { r.Key(key - 1); return r.Text() }
-	if r.Map() != 10 {
+	if r.Map() != 13 {
 		r.Fail()
 	}
 	fixed(1, s.Member[:])
@@ -57,5 +63,6 @@ func (s *Status) Parse(b []byte) error {
 	s.Memory, s.Seal = text(7), text(8)
 	s.Operations = number(9)
 	s.Erasing = number(10) == 1
+	s.Members, s.Operators, s.Standing = number(11), number(12), number(13)
 	return r.Done()
 }

@@ -242,8 +242,8 @@ func lookup(op uint64) (operation, bool) {
 }
 
 // Slow reports whether an operation takes long or waits for a disk.
-func (a *authority) Slow(op uint64) bool {
-	o, _ := lookup(op)
+func (a *authority) Slow(q *link.Request) bool {
+	o, _ := lookup(q.Op)
 	return o.slow
 }
 

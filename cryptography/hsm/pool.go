@@ -1,0 +1,255 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/leadglass/leadglass/cryptography/hsm/link"
+	"github.com/leadglass/leadglass/cryptography/hsm/message"
+	"github.com/leadglass/leadglass/cryptography/quorum"
+)
+
+// A Pool is several HSMs of one domain that stand in for each other. It does
+// whatever a Client does, by the next member that can: one that is lost is
+// left out from then on, one that has an older state of the domain (ErrStale)
+// or no time (ErrBusy) is passed over. Fences go to every member.
+//
+// A call whose member is lost under way is made again at another: it may have
+// been executed twice. Nothing a Client does minds that, except signed
+// commands, which are not repeated.
+type Pool struct {
+	*Client
+	group *group
+}
+
+// ErrNoMember is returned when no member is left, or none that a command is
+// for.
+var ErrNoMember = fmt.Errorf("%w: no such HSM in the pool", ErrUnavailable)
+
+// NewPool returns a pool of these members; Add takes more.
+func NewPool(members ...*Client) *Pool {
+	g := &group{members: slices.Clone(members)}
+	return &Pool{Client: &Client{link: g}, group: g}
+}
+
+// Add takes one more member in.
+func (p *Pool) Add(c *Client) {
+	p.group.mu.Lock()
+	defer p.group.mu.Unlock()
+	// A copy, because calls under way hold the old list.
+	p.group.members = append(slices.Clone(p.group.members), c)
+}
+
+// Remove leaves a member out. One whose link has ended leaves by itself.
+func (p *Pool) Remove(c *Client) { p.group.remove(c) }
+
+// Members are those in use, in the order in which they came.
+func (p *Pool) Members() []*Client { return slices.Clone(p.group.list(false)) }
+
+// Command submits a signed command to the members that it is for:
+// InstallDomain, RaiseFence and a standing rotation to all of them, one that
+// names a member to that member, and any other to the first that is not stale.
+// A command to all that only some obeyed is an error that says how many, with
+// a result of one that did.
+func (p *Pool) Command(ctx context.Context, signed []byte) (quorum.CommandResult, error) {
+	_, command, err := quorum.Parse(signed)
+	if err != nil {
+		return quorum.CommandResult{}, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	arguments, err := quorum.DecodeArguments(command.Name, command.Arguments)
+	if err != nil {
+		return quorum.CommandResult{}, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	switch a := arguments.(type) {
+	case *quorum.InstallArguments, *quorum.FenceArguments:
+		return p.everyone(ctx, signed)
+	case *quorum.RotateArguments:
+		if a.Standing() {
+			return p.everyone(ctx, signed)
+		}
+	case *quorum.MemberArguments:
+		if command.Name != quorum.RemoveMember {
+			return p.one(ctx, a.Member, signed)
+		}
+	case *quorum.CreateArguments:
+		return p.one(ctx, a.Member, signed)
+	case *quorum.RecoverArguments:
+		return p.one(ctx, a.Member, signed)
+	}
+	err = ErrNoMember
+	var result quorum.CommandResult
+	for _, m := range p.group.list(false) {
+		if result, err = m.Command(ctx, signed); !errors.Is(err, ErrStale) {
+			break
+		}
+	}
+	return result, err
+}
+
+func (p *Pool) everyone(ctx context.Context, signed []byte) (quorum.CommandResult, error) {
+	members := p.group.list(false)
+	var result quorum.CommandResult
+	var problems []error
+	done := 0
+	for _, m := range members {
+		r, err := m.Command(ctx, signed)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		result = r
+		done++
+	}
+	switch {
+	case len(members) == 0:
+		return result, ErrNoMember
+	case len(problems) > 0:
+		return result, fmt.Errorf("hsm: done by %d of %d members: %w", done, len(members), errors.Join(problems...))
+	}
+	return result, nil
+}
+
+func (p *Pool) one(ctx context.Context, member quorum.ID, signed []byte) (quorum.CommandResult, error) {
+	for _, m := range p.group.list(false) {
+		if s, err := m.Status(ctx); err == nil && s.Member == member {
+			return m.Command(ctx, signed)
+		}
+	}
+	return quorum.CommandResult{}, ErrNoMember
+}
+
+// RotateDomainKeys rotates at all members: see Rotate, without a place to keep
+// the token.
+func (p *Pool) RotateDomainKeys(ctx context.Context) error {
+	return p.Rotate(ctx, func([]byte) error { return nil })
+}
+
+// Rotate lets one member make the next domain key and all members take it
+// over. In between keep gets the domain token, and no member uses the key if
+// it could not keep it. (The only HSM of a domain does at that time.) A member
+// that fails to take it over is passed over from then on, until it does.
+func (p *Pool) Rotate(ctx context.Context, keep func(token []byte) error) error {
+	err := error(ErrNoMember)
+	for _, m := range p.group.list(false) {
+		var token []byte
+		if token, err = m.Rotate(ctx, nil); err != nil {
+			continue
+		}
+		if err = keep(token); err != nil {
+			return err
+		}
+		return p.follow(ctx, token)
+	}
+	return err
+}
+
+// follow lets all members take a rotation over.
+func (p *Pool) follow(ctx context.Context, token []byte) error {
+	t, err := quorum.ParseToken(token)
+	if err != nil {
+		return fmt.Errorf("hsm: rotation: %w", err)
+	}
+	problem := error(ErrNoMember)
+	done := false
+	for _, m := range p.group.list(false) {
+		s, err := m.Status(ctx)
+		if err == nil && s.Serial < t.State.Serial {
+			_, err = m.Rotate(ctx, token)
+		}
+		if err != nil {
+			problem = err
+			continue
+		}
+		done = true
+	}
+	if !done {
+		return problem
+	}
+	return nil
+}
+
+// A caller does one operation: a link, or a group of them.
+type caller interface {
+	Call(ctx context.Context, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error
+}
+
+// group is the members of a pool as one caller.
+type group struct {
+	mu      sync.Mutex
+	members []*Client // guarded by mu; replaced, not changed
+	first   int       // guarded by mu; whose turn it is
+}
+
+// list is the members, beginning with whose turn it is, or in their order.
+func (g *group) list(turn bool) []*Client {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !turn || len(g.members) < 2 {
+		return g.members
+	}
+	g.first = (g.first + 1) % len(g.members)
+	return slices.Concat(g.members[g.first:], g.members[:g.first])
+}
+
+func (g *group) remove(c *Client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.members = slices.DeleteFunc(slices.Clone(g.members), func(m *Client) bool { return m == c })
+}
+
+// Call does one operation at a member that can.
+func (g *group) Call(ctx context.Context, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
+	members := g.list(true)
+	if op == message.OpRaiseFence {
+		return g.all(ctx, members, op, token, params, result)
+	}
+	err := error(ErrNoMember)
+	for _, m := range members {
+		err = m.link.Call(ctx, op, token, params, result)
+		if g.lost(ctx, m, err) || errors.Is(err, link.Status(link.StatusStale)) || errors.Is(err, link.Status(link.StatusBusy)) {
+			continue
+		}
+		return err
+	}
+	return err
+}
+
+// all does one operation at every member. A member that is alive and refuses
+// is left out from then on: behind a fence that it lacks it could open what
+// the others do not.
+func (g *group) all(ctx context.Context, members []*Client, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
+	err := error(ErrNoMember)
+	done := false
+	for _, m := range members {
+		problem := m.link.Call(ctx, op, token, params, result)
+		if problem == nil {
+			done = true
+			continue
+		}
+		if ctx.Err() != nil {
+			return problem
+		}
+		g.remove(m)
+		err = problem
+	}
+	if done {
+		return nil
+	}
+	return err
+}
+
+// lost says whether an error means that the member is gone, and leaves it out
+// then.
+func (g *group) lost(ctx context.Context, m *Client, err error) bool {
+	if err == nil || ctx.Err() != nil || errors.Is(err, link.ErrTooLarge) {
+		return false
+	}
+	if _, answered := errors.AsType[link.Status](err); answered {
+		return false
+	}
+	g.remove(m)
+	return true
+}
