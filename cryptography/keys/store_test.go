@@ -595,6 +595,22 @@ func TestAStoreWhoseRecordIsNotKnownIsClosed(t *testing.T) {
 	}
 }
 
+func TestAStoreOutlivesTheDomainKeyThatItWasMadeUnder(t *testing.T) {
+	h := newHospital(t)
+	storeID := h.connected()
+	key, _ := h.external(storeID)
+	blob, err := h.Encrypt(t.Context(), use(key), []byte("plain"), nil)
+	h.must(err)
+	h.must(h.RewrapStores(t.Context(), h.hsm.Rewrap))
+	if _, _, err := h.Decrypt(t.Context(), use(key), blob, nil); err != nil {
+		t.Error(err)
+	}
+	h.restart() // the credential is opened with the new token
+	if _, _, err := h.Decrypt(t.Context(), use(h.now(key)), blob, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTheStoresCredentialIsNowhereInTheStore(t *testing.T) {
 	h := newHospital(t)
 	storeID := h.connected()

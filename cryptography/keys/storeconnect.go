@@ -1,9 +1,12 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -142,7 +145,7 @@ func (k *Keys) connect(ctx context.Context, storeID string) error {
 		if c, err = k.clientOf(ctx, e, began); err == nil {
 			err = healthy(ctx, c, "ConnectCustomKeyStore", id.UUID())
 		}
-		if err == nil || ctx.Err() != nil || e.now.Load() != began {
+		if err == nil || ctx.Err() != nil || e.now.Load().State != Connecting {
 			break
 		}
 	}
@@ -150,7 +153,7 @@ func (k *Keys) connect(ctx context.Context, storeID string) error {
 		return nil
 	}
 	_, cerr := k.changeStore(ctx, storeID, func(s *Store) error {
-		if s.State != Connecting || s.mod != began.mod {
+		if s.State != Connecting || !s.sameWay(began) {
 			return errStoreState(s, "it was changed meanwhile")
 		}
 		if s.State = Connected; err != nil {
@@ -173,7 +176,7 @@ func (k *Keys) clientOf(ctx context.Context, e *storeEntry, s *Store) (*xks.Clie
 	}
 	e.dial.Lock()
 	defer e.dial.Unlock()
-	if d := e.dialed; d != nil && d.Endpoint == s.Endpoint && d.Path == s.Path && string(d.sealed) == string(s.sealed) {
+	if d := e.dialed; d != nil && d.sameWay(s) {
 		return e.client, nil
 	}
 	raw, err := k.cfg.Boundary.Decrypt(ctx, s.ekt, s.sealed, sealContext(s))
@@ -197,6 +200,11 @@ func (k *Keys) clientOf(ctx context.Context, e *storeEntry, s *Store) (*xks.Clie
 	return c, nil
 }
 
+// sameWay says whether two snapshots of a store have the same way to the proxy.
+func (s *Store) sameWay(other *Store) bool {
+	return s.Endpoint == other.Endpoint && s.Path == other.Path && bytes.Equal(s.sealed, other.sealed)
+}
+
 // hangUp forgets the client and wipes its credential.
 func (e *storeEntry) hangUp() {
 	e.dial.Lock()
@@ -205,6 +213,24 @@ func (e *storeEntry) hangUp() {
 		e.raw.Destroy()
 	}
 	e.client, e.raw, e.dialed = nil, nil, nil
+}
+
+// RewrapStores seals the key tokens of all stores anew (rewrap is the HSM's),
+// after the domain's key was rotated.
+func (k *Keys) RewrapStores(ctx context.Context, rewrap func(ctx context.Context, ekt []byte) ([]byte, error)) error {
+	k.stores.mu.RLock()
+	ids := slices.Sorted(maps.Keys(k.stores.byID))
+	k.stores.mu.RUnlock()
+	for _, storeID := range ids {
+		_, err := k.changeStore(ctx, storeID, func(s *Store) (err error) {
+			s.ekt, err = rewrap(ctx, s.ekt)
+			return err
+		})
+		if refused, ok := errors.AsType[*Error](err); err != nil && !(ok && refused.Kind == StoreNotFound) { // deleted meanwhile
+			return fmt.Errorf("keys: rewrap %s: %w", storeID, err)
+		}
+	}
+	return nil
 }
 
 // connectionError is the ConnectionErrorCode of what went wrong.
