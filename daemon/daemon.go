@@ -298,6 +298,9 @@ func (d *Daemon) stop(ctx context.Context) error {
 	}
 	d.cancel()
 	d.workers.Wait()
+	if d.proxies != nil {
+		d.proxies.Close()
+	}
 	// From the top down: whoever writes stops before what it writes to.
 	d.closeSessions()
 	if d.directory != nil {

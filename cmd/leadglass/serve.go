@@ -60,7 +60,8 @@ Plain HTTP is served on loopback only; any other address needs --tls-cert and
 
 Settings may stand in a file (--config); the command line wins. OpenID Connect
 issuers with a public address and an ordinary certificate need no setting,
-others --private-issuers and --issuer-ca.`,
+others --private-issuers and --issuer-ca; so it is with the proxies of
+external key stores (--private-xks-proxies, --xks-ca).`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			calmMonitor()
