@@ -16,7 +16,7 @@ func (d *Daemon) openProxies() (*xks.Dialer, error) {
 		return nil, err
 	}
 	return xks.NewDialer(xks.DialerConfig{
-		Clock: clock.System, Region: d.cfg.Region, Roots: roots, PrivateProxies: d.cfg.PrivateXKSProxies, Timeout: d.cfg.XKSTimeout,
+		Clock: clock.System, Roots: roots, PrivateProxies: d.cfg.PrivateXKSProxies, Timeout: d.cfg.XKSTimeout,
 	})
 }
 

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -78,8 +77,6 @@ func (n *NewKey) Complete() error {
 		return refuse(Unsupported, "Origin %s is not supported with KeySpec %s.", n.Origin, n.Spec)
 	case n.Origin != OriginKMS && n.Origin != OriginExternal:
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
-	case n.MultiRegion:
-		return refuse(Unsupported, "Multi-Region keys are not supported.")
 	}
 	return nil
 }
@@ -100,11 +97,14 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (made *Key, err error) {
 	if err != nil {
 		return nil, err
 	}
-	keyID := id.UUID()
+	keyID := newID(n.MultiRegion)
 	key := &Key{
-		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Description: n.Description,
+		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Region: k.cfg.Region, away: k.away(), Description: n.Description,
 		Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, State: StateEnabled, Created: k.now(),
 		Tags: sortTags(n.Tags), policy: d,
+	}
+	if n.MultiRegion {
+		key.MultiRegion = &MultiRegion{Primary: key.Region}
 	}
 	if check != nil && !check(key) {
 		return nil, errLockout

@@ -216,6 +216,10 @@ func (k *Keys) inward(ctx context.Context, u Use, key *Key, operation string, bl
 	if err != nil {
 		return nil, errCiphertext
 	}
+	if u.For != nil && len(u.For.Body) > 0 {
+		// The boundary signs what it sees in the request, and it sees no ciphertext of this kind.
+		return nil, refuse(Unsupported, "A signed answer cannot be given for a ciphertext of a key in custom key store %s.", key.CustomKeyStoreID)
+	}
 	e, s, err := k.connected(key)
 	if err != nil {
 		return nil, err

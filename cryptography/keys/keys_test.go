@@ -34,6 +34,7 @@ type world struct {
 	clock *clock.Fake
 	hsm   *chip
 	xks   *xks.Dialer // nil: no external key stores
+	more  []string    // Regions beside us-east-1
 
 	mu  sync.Mutex
 	ids map[string]string // guarded by mu; ARN -> unique id
@@ -46,6 +47,7 @@ type faulty struct {
 	before error // guarded by mu; commits answer it and write nothing
 	after  error // guarded by mu; commits write and answer it all the same
 	gets   error // guarded by mu; reads answer it
+	blind  bool  // guarded by mu; from the next failing commit on reads fail too
 }
 
 var errStore = errors.New("the wire to the store is cut")
@@ -59,6 +61,9 @@ func (f *faulty) set(before, after, gets error) {
 func (f *faulty) Commit(ctx context.Context, conds []kv.Cond, ops []kv.Op) (kv.Rev, error) {
 	f.mu.Lock()
 	before, after := f.before, f.after
+	if f.blind && (before != nil || after != nil) {
+		f.gets, f.blind = errStore, false
+	}
 	f.mu.Unlock()
 	if before != nil {
 		return 0, before
@@ -101,7 +106,7 @@ func newWorldIn(t testing.TB) *world {
 func (w *world) reopen() {
 	w.Helper()
 	k, err := keys.Open(w.Context(), w.store, keys.Config{
-		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", Principals: w.principal, Proxies: w.xks,
+		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", AdditionalRegions: w.more, Proxies: w.xks, Principals: w.principal,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -320,7 +325,6 @@ func TestWhatIsNotServedIsRefusedAtCreation(t *testing.T) {
 		"a key of no store":          {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Validation, "CustomKeyStoreId is required for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"an external key without it": {keys.NewKey{XksKeyID: "x"}, keys.Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"a store for any key":        {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Validation, "CustomKeyStoreId is valid only for KMS keys with an Origin of AWS_CLOUDHSM or EXTERNAL_KEY_STORE."},
-		"several Regions":            {keys.NewKey{MultiRegion: true}, keys.Unsupported, "Multi-Region keys are not supported."},
 		"tags of the system":         {keys.NewKey{Tags: []keys.Tag{{"AWS:x", ""}}}, keys.Tagging, "Tags beginning with aws: are reserved"},
 		"a tag twice":                {keys.NewKey{Tags: []keys.Tag{{"x", ""}, {"x", ""}}}, keys.Tagging, "Duplicate tag keys"},
 		"no JSON as policy":          {keys.NewKey{Policy: "{"}, keys.MalformedPolicy, "Syntax errors in policy."},

@@ -32,7 +32,7 @@ func (k *Key) boundary() hsm.KeySpec {
 	if origin == OriginStore {
 		origin = OriginKMS // the boundary makes this material: it is the inner of two encryptions
 	}
-	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: origin, KeyARN: k.ARN}
+	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: origin, KeyARN: k.boundName()}
 }
 
 // current is the material that encrypts. A key without one is in a state in
@@ -121,7 +121,9 @@ func (k *Key) expire(now time.Time) {
 // which it can come back; one that is still pending leaves nothing behind.
 func (k *Key) drop(which func(m *material) bool) {
 	k.materials = slices.Clone(k.materials)
-	k.materials = slices.DeleteFunc(k.materials, func(m material) bool { return m.Pending && which(&m) })
+	if k.MultiRegionType() != Replica { // whose primary key says what is pending
+		k.materials = slices.DeleteFunc(k.materials, func(m material) bool { return m.Pending && which(&m) })
+	}
 	for i := range k.materials {
 		if m := &k.materials[i]; which(m) {
 			m.EKT, m.ValidTo = nil, 0

@@ -539,7 +539,7 @@ func (k *Keys) probe(ctx context.Context, s *Store, raw []byte, operation, reque
 		return fmt.Errorf("keys: %w", err)
 	}
 	defer copied.Destroy()
-	c, err := k.cfg.Proxies.NewClient(s.Endpoint, s.Path, s.AccessKeyID, copied)
+	c, err := k.cfg.Proxies.NewClient(k.cfg.Region, s.Endpoint, s.Path, s.AccessKeyID, copied)
 	if err != nil {
 		return refuse(Validation, "XksProxyUriEndpoint must be https:// and a host, without a path.")
 	}

@@ -59,7 +59,7 @@ func newHospital(t *testing.T) *hospital {
 	}))
 	t.Cleanup(h.server.Close)
 	if h.xks, err = xks.NewDialer(xks.DialerConfig{
-		Clock: h.clock, Region: "us-east-1", Roots: []*x509.Certificate{h.server.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: 5 * time.Second,
+		Clock: h.clock, Roots: []*x509.Certificate{h.server.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: 5 * time.Second,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +194,11 @@ func TestAKeyInAnExternalStoreIsEncryptedTwice(t *testing.T) {
 	second, _ = h.external(storeID)
 	inside, err := h.Encrypt(ctx, use(ordinary), plain, nil)
 	h.must(err)
+	signed := u
+	signed.For = &keys.Recipient{Document: []byte("x"), Body: []byte("{}")}
+	if _, _, err := h.Decrypt(ctx, signed, blob, pairs); kindOf(err) != keys.Unsupported {
+		t.Errorf("a signed answer: %v", err)
+	}
 	if _, err := h.GenerateDataKeyPair(ctx, u, "ECC_NIST_P256", nil, true); kindOf(err) != keys.Unsupported {
 		t.Errorf("a data key pair: %v", err)
 	}

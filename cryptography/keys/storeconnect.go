@@ -188,7 +188,7 @@ func (k *Keys) clientOf(ctx context.Context, e *storeEntry, s *Store) (*xks.Clie
 		secret.Wipe(raw)
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	c, err := k.cfg.Proxies.NewClient(s.Endpoint, s.Path, s.AccessKeyID, kept)
+	c, err := k.cfg.Proxies.NewClient(k.cfg.Region, s.Endpoint, s.Path, s.AccessKeyID, kept)
 	if err != nil {
 		kept.Destroy()
 		return nil, fmt.Errorf("keys: %w", err)

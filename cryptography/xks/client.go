@@ -32,8 +32,7 @@ const (
 
 // DialerConfig says how proxies may be reached. Clock is required.
 type DialerConfig struct {
-	Clock  clock.Clock
-	Region string // of the credential scope
+	Clock clock.Clock
 	// Roots are certificates, beside the system's, that may vouch for a proxy.
 	Roots []*x509.Certificate
 	// PrivateProxies are hosts, or host:port, that may have private, link-local
@@ -47,15 +46,14 @@ type DialerConfig struct {
 // signed by itself.
 type Dialer struct {
 	clock   clock.Clock
-	region  string
 	timeout time.Duration
 	http    *http.Client
 }
 
 // NewDialer returns a dialer.
 func NewDialer(cfg DialerConfig) (*Dialer, error) {
-	if cfg.Clock == nil || cfg.Region == "" {
-		return nil, errors.New("xks: DialerConfig.Clock and Region are required")
+	if cfg.Clock == nil {
+		return nil, errors.New("xks: DialerConfig.Clock is required")
 	}
 	private, err := publicnet.NewHosts(cfg.PrivateProxies)
 	if err != nil {
@@ -101,7 +99,7 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 		}
 		return t, nil
 	}
-	return &Dialer{clock: cfg.Clock, region: cfg.Region, timeout: cfg.Timeout, http: &http.Client{
+	return &Dialer{clock: cfg.Clock, timeout: cfg.Timeout, http: &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  nil, // the environment must not redirect it
 			DialTLSContext:         dial,
@@ -127,6 +125,7 @@ func (d *Dialer) Close() { d.http.CloseIdleConnections() }
 // concurrent use.
 type Client struct {
 	dialer      *Dialer
+	region      string // of the credential scope
 	host        string
 	base        string // endpoint and path
 	path        string
@@ -135,15 +134,16 @@ type Client struct {
 	places      chan struct{} // one for each request under way
 }
 
-// NewClient returns the client of one key store. The secret stays the caller's,
+// NewClient returns the client of one key store; region is the key service's
+// own. The secret stays the caller's,
 // who destroys it when the client is not used any more.
-func (d *Dialer) NewClient(endpoint, path, accessKeyID string, raw *secret.Bytes) (*Client, error) {
+func (d *Dialer) NewClient(region, endpoint, path, accessKeyID string, raw *secret.Bytes) (*Client, error) {
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || !ValidPath(path) {
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || !ValidPath(path) || region == "" {
 		return nil, errors.New("xks: not an endpoint and path of a proxy")
 	}
 	return &Client{
-		dialer: d, host: u.Host, base: "https://" + u.Host + path, path: path, accessKeyID: accessKeyID, secret: raw,
+		dialer: d, region: region, host: u.Host, base: "https://" + u.Host + path, path: path, accessKeyID: accessKeyID, secret: raw,
 		places: make(chan struct{}, maxInFlight),
 	}, nil
 }
@@ -254,7 +254,7 @@ func (c *Client) call(ctx context.Context, what string, in, out any) error {
 	// Only host and date are signed, as the public service does (appendix A); the body is by its hash.
 	signed := sigv4.Request{Method: http.MethodPost, Target: c.path + what, Host: c.host, Header: http.Header{}, ContentLength: int64(len(body))}
 	err = c.secret.Use(func(raw []byte) error {
-		s := sigv4.Signer{AccessKeyID: c.accessKeyID, SecretAccessKey: raw, Region: c.dialer.region, Service: Service}
+		s := sigv4.Signer{AccessKeyID: c.accessKeyID, SecretAccessKey: raw, Region: c.region, Service: Service}
 		return s.Sign(&signed, body, c.dialer.clock.Now())
 	})
 	if err != nil {

@@ -27,7 +27,7 @@ func proxied(t *testing.T, answer http.HandlerFunc, timeout time.Duration) *xks.
 	s := httptest.NewTLSServer(answer)
 	t.Cleanup(s.Close)
 	return clientOf(t, s.URL, xks.DialerConfig{
-		Clock: clock.System, Region: "us-east-1", Roots: []*x509.Certificate{s.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: timeout,
+		Clock: clock.System, Roots: []*x509.Certificate{s.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: timeout,
 	})
 }
 
@@ -42,7 +42,7 @@ func clientOf(t *testing.T, url string, cfg xks.DialerConfig) *xks.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := d.NewClient(url, "/a/kms/xks/v1", accessKey, raw)
+	c, err := d.NewClient("us-east-1", url, "/a/kms/xks/v1", accessKey, raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestAProxyThatIsNotThereOrNotTrustedOrSlowIsToldApart(t *testing.T) {
 		"no answer in time":                    {s.URL, xks.DialerConfig{Roots: roots, Timeout: 100 * time.Millisecond, PrivateProxies: []string{"127.0.0.1"}}, xks.TimedOut},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.cfg.Clock, test.cfg.Region = clock.System, "us-east-1"
+			test.cfg.Clock = clock.System
 			_, err := clientOf(t, test.url, test.cfg).Health(context.Background(), meta)
 			if kindOf(err) != test.want {
 				t.Errorf("%v", err)
@@ -184,16 +184,16 @@ func TestAProxyThatIsNotThereOrNotTrustedOrSlowIsToldApart(t *testing.T) {
 }
 
 func TestAnUnusableEndpointMakesNoClient(t *testing.T) {
-	d, err := xks.NewDialer(xks.DialerConfig{Clock: clock.System, Region: "us-east-1"})
+	d, err := xks.NewDialer(xks.DialerConfig{Clock: clock.System})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, endpoint := range []string{"http://keys.example", "https://", "https://u@keys.example", "https://keys.example/x", "https://keys.example?x", "keys.example"} {
-		if _, err := d.NewClient(endpoint, "/kms/xks/v1", accessKey, nil); err == nil {
+		if _, err := d.NewClient("us-east-1", endpoint, "/kms/xks/v1", accessKey, nil); err == nil {
 			t.Errorf("%s is taken", endpoint)
 		}
 	}
-	c, err := d.NewClient("https://keys.example", "/kms/xks/v1", accessKey, nil)
+	c, err := d.NewClient("us-east-1", "https://keys.example", "/kms/xks/v1", accessKey, nil)
 	if err != nil || c.Fits("..") || !c.Fits("k") {
 		t.Error(err)
 	}
@@ -206,7 +206,7 @@ func FuzzAnswers(f *testing.F) {
 		f.Add([]byte(s), 200)
 	}
 	f.Add([]byte(`{"errorName":"InternalException"}`), 500)
-	d, err := xks.NewDialer(xks.DialerConfig{Clock: clock.System, Region: "us-east-1"})
+	d, err := xks.NewDialer(xks.DialerConfig{Clock: clock.System})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func FuzzAnswers(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	c, err := d.NewClient("https://keys.example", "/kms/xks/v1", accessKey, raw)
+	c, err := d.NewClient("us-east-1", "https://keys.example", "/kms/xks/v1", accessKey, raw)
 	if err != nil {
 		f.Fatal(err)
 	}

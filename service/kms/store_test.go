@@ -35,7 +35,7 @@ func withProxy(t *testing.T) (d *desk, folder *proxy.Folder, create string) {
 	s := httptest.NewTLSServer(p)
 	t.Cleanup(s.Close)
 	dialer, err := xks.NewDialer(xks.DialerConfig{
-		Clock: d.clock, Region: region, Roots: []*x509.Certificate{s.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: 5 * time.Second,
+		Clock: d.clock, Roots: []*x509.Certificate{s.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: 5 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

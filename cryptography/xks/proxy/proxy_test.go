@@ -446,7 +446,7 @@ func TestAFolderThatOthersCanReadOrThatIsDamagedServesNothing(t *testing.T) {
 // The two halves of the protocol fit together, over TLS.
 func TestOurClientUsesOurProxy(t *testing.T) {
 	r := newRig(t, false)
-	d, err := xks.NewDialer(xks.DialerConfig{Clock: r.clock, Region: "us-east-1", Roots: []*x509.Certificate{r.server.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: 5 * time.Second})
+	d, err := xks.NewDialer(xks.DialerConfig{Clock: r.clock, Roots: []*x509.Certificate{r.server.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -455,7 +455,7 @@ func TestOurClientUsesOurProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := d.NewClient(r.server.URL, path, r.cred.AccessKeyID, raw)
+	c, err := d.NewClient("us-east-1", r.server.URL, path, r.cred.AccessKeyID, raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -548,7 +548,7 @@ func BenchmarkEncryptThroughTheProxy(b *testing.B) {
 	}
 	s := httptest.NewTLSServer(p)
 	defer s.Close()
-	d, err := xks.NewDialer(xks.DialerConfig{Clock: fake, Region: "us-east-1", Roots: []*x509.Certificate{s.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: 5 * time.Second})
+	d, err := xks.NewDialer(xks.DialerConfig{Clock: fake, Roots: []*x509.Certificate{s.Certificate()}, PrivateProxies: []string{"127.0.0.1"}, Timeout: 5 * time.Second})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -557,7 +557,7 @@ func BenchmarkEncryptThroughTheProxy(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := d.NewClient(s.URL, path, cred.AccessKeyID, raw)
+	c, err := d.NewClient("us-east-1", s.URL, path, cred.AccessKeyID, raw)
 	if err != nil {
 		b.Fatal(err)
 	}
