@@ -40,6 +40,7 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/isolation/attest"
 	"github.com/leadglass/leadglass/state/kv"
 )
@@ -101,6 +102,8 @@ type Config struct {
 	// bare id. Nil: all are shown by their ids.
 	PrincipalARN func(id string) (arn string, ok bool)
 	Log          *slog.Logger // nil: nothing is logged
+	// Proxies reaches the proxies of external key stores; nil: none are served.
+	Proxies *xks.Dialer
 }
 
 func (c *Config) valid() error {
@@ -138,6 +141,7 @@ type Keys struct {
 	byMaterial sync.Map // [32]byte -> *entry
 	aliases    sync.Map // aliasKey -> *alias
 	docs       interned
+	stores     stores        // custom key stores: store.go
 	chains     attest.Chains // of attestation documents
 
 	// aliasWrite serialises all changes of aliases, because one change may concern two keys. It is taken
