@@ -40,6 +40,7 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/isolation/attest"
 	"github.com/leadglass/leadglass/state/kv"
 )
@@ -108,6 +109,8 @@ type Config struct {
 	// the store. If it cannot, the destruction is tried again. Nil: nobody keeps it.
 	Destroyed func(ctx context.Context, key *Key, statement []byte) error
 	Log       *slog.Logger // nil: nothing is logged
+	// Proxies reaches the proxies of external key stores; nil: none are served.
+	Proxies *xks.Dialer
 }
 
 func (c *Config) valid() error {
@@ -145,6 +148,7 @@ type Keys struct {
 	byMaterial sync.Map // [32]byte -> *entry
 	aliases    sync.Map // aliasKey -> *alias
 	docs       interned
+	stores     stores        // custom key stores: store.go
 	chains     attest.Chains // of attestation documents
 
 	// aliasWrite serialises all changes of aliases, because one change may concern two keys. It is taken
