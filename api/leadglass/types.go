@@ -92,6 +92,7 @@ type GetKeyConditionsOutput struct {
 	KeyMaterialId string         `aws:"KeyMaterialId"`
 	Conditions    *KeyConditions `aws:"Conditions"`
 	FenceEpoch    *int64         `aws:"FenceEpoch"`
+	Domain        []byte         `aws:"Domain"`
 }
 
 // GetMemberRecordInput is shape GetMemberRecordRequest.

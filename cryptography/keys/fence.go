@@ -276,6 +276,16 @@ func WithProof(ctx context.Context, p Proof) context.Context {
 	return hsm.WithProof(ctx, p.Append(nil))
 }
 
+// Domain is the id of the domain that holds the key material: what custodians
+// sign names it.
+func (k *Keys) Domain(ctx context.Context) (quorum.ID, error) {
+	s, err := k.cfg.Boundary.Status(ctx)
+	if err != nil {
+		return quorum.ID{}, &Error{Kind: Unavailable, Message: "The HSM is unavailable.", Err: err}
+	}
+	return quorum.ID(s.Domain), nil
+}
+
 // PutConditions seals conditions into the key and into all material that it
 // will ever have. Stricter ones need nobody's leave but the policy's; looser
 // ones a command signed by the custodians that the present conditions name.

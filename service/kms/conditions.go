@@ -43,8 +43,12 @@ func putKeyConditions(ctx context.Context, c *call, in *leadglass.PutKeyConditio
 
 var errGone = errors.New("service/kms: a key is gone that was just sealed")
 
-func getKeyConditions(_ context.Context, c *call, _ *leadglass.GetKeyConditionsInput) (*leadglass.GetKeyConditionsOutput, error) {
+func getKeyConditions(ctx context.Context, c *call, _ *leadglass.GetKeyConditionsInput) (*leadglass.GetKeyConditionsOutput, error) {
 	key := c.key()
+	domain, err := c.keys.Domain(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s := key.Conditions()
 	out := &leadglass.KeyConditions{EncryptionContext: s.Context, Operations: keys.OperationNames(s.Operations), Custodians: s.Custodians}
 	if s.Attested {
@@ -62,6 +66,7 @@ func getKeyConditions(_ context.Context, c *call, _ *leadglass.GetKeyConditionsI
 	}
 	return &leadglass.GetKeyConditionsOutput{
 		KeyId: key.ARN, KeyMaterialId: key.MaterialID, Conditions: out, FenceEpoch: new(int64(key.FenceEpoch())),
+		Domain: domain[:],
 	}, nil
 }
 
