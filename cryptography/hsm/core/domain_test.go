@@ -550,3 +550,37 @@ func TestOperatorsPlaceHostsAndRoots(t *testing.T) {
 		t.Error("a stranger was let in")
 	}
 }
+
+func TestOperatorsFenceAKeyByItsName(t *testing.T) {
+	all := five(t)
+	s := newStore()
+	h := waiting(t, s)
+	h.found(all, 0)
+	key := bytes.Clone(h.newKey())
+	name := newKeyParams().Name
+	works := func(ekt []byte) uint64 {
+		_, status := h.do(message.OpEncrypt, ekt, message.Params{Data: []byte("x")})
+		return status
+	}
+	h.refuses(link.StatusDenied, quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: message.FenceForever}, all[0])
+	h.refuses(link.StatusFenced, quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: 7}, all[0], all[2])
+	h.must(message.OpRaiseFence, key, message.Params{})
+	current := bytes.Clone(h.must(message.OpRewrapEKT, key, message.Params{Flags: message.FlagCurrent, Epoch: 1}).Token)
+	if status := works(current); status != link.StatusOK {
+		t.Fatalf("the current token: %d", status)
+	}
+	h.obeys(quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: 7}, all[0], all[2])
+	h.refuses(link.StatusFenced, quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: 6}, all[0], all[2])
+	if status := works(current); status != link.StatusFenced {
+		t.Errorf("a token of an earlier epoch: %d", status)
+	}
+	again := bytes.Clone(h.must(message.OpRewrapEKT, current, message.Params{Flags: message.FlagCurrent, Epoch: 7}).Token)
+	if status := works(again); status != link.StatusOK {
+		t.Errorf("the token of the epoch: %d", status)
+	}
+	h.obeys(quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: message.FenceForever}, all[0], all[2])
+	h = mustOpen(t, s)
+	if status := works(again); status != link.StatusFenced {
+		t.Errorf("a key that is closed for ever: %d", status)
+	}
+}
