@@ -193,6 +193,9 @@ func (h *HSM) obey(held *custody, command quorum.Command) (change, uint64) {
 		return change{next: held, before: func() uint64 { return h.fence(a) }}, link.StatusOK
 	case *quorum.RotateArguments:
 		if a.Standing() {
+			if a.From > command.NotAfter {
+				return change{}, link.StatusDenied // nobody gives orders for next year
+			}
 			next := *held
 			next.standing = standing{from: a.From, to: a.To, interval: a.Interval}
 			return change{next: &next}, link.StatusOK
@@ -345,6 +348,18 @@ func (h *HSM) create(held *custody, id quorum.ID, a *quorum.CreateArguments) (ch
 	return ch, link.StatusOK
 }
 
+// sound says whether a domain could go on from a state: its rules can be met,
+// and envelopes can be made for its members. No member makes another.
+func sound(state *quorum.DomainState) bool {
+	for i, m := range state.Members {
+		again := slices.ContainsFunc(state.Members[:i], func(k quorum.Member) bool { return k.ID == m.ID })
+		if m.Check() != nil || again {
+			return false
+		}
+	}
+	return state.Rules.Check(state.Operators) == nil
+}
+
 // install puts a token's state into effect. A member takes only what follows
 // its own state: signed by a member that it knows, newer, and if it is the
 // very next one with its own state named as the one before. A state without
@@ -359,6 +374,9 @@ func (h *HSM) install(held *custody, a *quorum.InstallArguments) (change, uint64
 		trusted = held.d.state.Members
 	}
 	if _, err := t.SignedBy(trusted); err != nil {
+		return change{}, link.StatusWrongToken
+	}
+	if !sound(&t.State) {
 		return change{}, link.StatusWrongToken
 	}
 	own, member := t.State.Member(held.me.public.ID)
@@ -405,7 +423,7 @@ func (h *HSM) recover(held *custody, a *quorum.RecoverArguments) (change, uint64
 	if err != nil {
 		return change{}, statusOf(err)
 	}
-	if _, err := t.SignedBy(t.State.Members); err != nil {
+	if _, err := t.SignedBy(t.State.Members); err != nil || !sound(&t.State) {
 		return change{}, link.StatusWrongToken
 	}
 	id, key, err := h.recoveryKey(a, t)
