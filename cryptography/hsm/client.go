@@ -34,6 +34,20 @@ type KeySpec struct {
 	Usage  string // one that the spec allows, else ErrBadRequest
 	Origin string // AWS_KMS
 	KeyARN string // the key's ARN; part of the material id
+
+	// Further material of a key that has a fence: what is sealed into the key, and where its fence is. The HSM knows
+	// both, and answers ErrFenced if they are others.
+	Conditions *Conditions // nil: none
+	Epoch      uint64
+}
+
+// params are the parameters by which a key is made or imported.
+func (s *KeySpec) params() message.Params {
+	p := message.Params{Spec: s.Spec, Usage: s.Usage, Origin: s.Origin, Name: s.KeyARN, Epoch: s.Epoch}
+	if s.Conditions != nil && !s.Conditions.Empty() {
+		p.Conditions = s.Conditions.Append(nil)
+	}
+	return p
 }
 
 // Key is a new key as the world outside the HSM knows it.
@@ -104,6 +118,8 @@ func translate(err error) error {
 			return ErrFenced
 		case link.StatusBusy:
 			return ErrBusy
+		case link.StatusMaterial:
+			return ErrMaterial
 		}
 		return ErrInternal
 	}
@@ -119,7 +135,7 @@ func translate(err error) error {
 // GenerateKey makes a key inside the HSM.
 func (c *Client) GenerateKey(ctx context.Context, spec KeySpec) (Key, error) {
 	var k Key
-	p := message.Params{Spec: spec.Spec, Usage: spec.Usage, Origin: spec.Origin, Name: spec.KeyARN}
+	p := spec.params()
 	err := c.call(ctx, message.OpGenerateKey, nil, &p, func(r *message.Result) {
 		k.EKT, k.Public = bytes.Clone(r.Token), bytes.Clone(r.Public)
 		copy(k.MaterialID[:], r.Material)

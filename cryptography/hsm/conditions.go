@@ -85,6 +85,31 @@ func (c *Client) SealConditions(ctx context.Context, ekt []byte, next *Condition
 	return newEKT, now, err
 }
 
+// AdoptFence makes this HSM know the fence and the conditions that another
+// member of its domain gave a key, by a token that was made there.
+func (c *Client) AdoptFence(ctx context.Context, ekt []byte) error {
+	_, err := c.fence(ctx, message.OpRaiseFence, ekt, &message.Params{Flags: message.FlagCurrent}, nil)
+	return err
+}
+
+// SyncFences brings the members' fences together: what one of them knows and
+// another missed, because it was away, all know then. It belongs before the
+// pool serves, and after Add.
+func (p *Pool) SyncFences(ctx context.Context) error {
+	members := p.Members()
+	for i, from := range members {
+		for k, to := range members {
+			if i == k {
+				continue
+			}
+			if err := SyncFences(ctx, from, to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Destroy closes a key for ever. The tokens of all its materials are brought
 // once more; the answer is the HSM's signed statement that it opens none of
 // them again (OpenDestruction).

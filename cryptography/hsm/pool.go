@@ -303,7 +303,7 @@ func (g *group) everywhere(ctx context.Context, op uint64, token []byte, params 
 	}
 	follow := message.Params{Epoch: now.Epoch, Flags: asked.Flags, Data: asked.Data, Proof: asked.Proof}
 	if op == message.OpSealConditions {
-		follow = message.Params{Epoch: now.Epoch}
+		follow = message.Params{Flags: message.FlagCurrent} // they adopt what the token carries
 	}
 	// A caller that gave up must not leave the members apart.
 	ctx = context.WithoutCancel(ctx)

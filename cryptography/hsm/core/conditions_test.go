@@ -105,7 +105,7 @@ func TestPlaintextOfAnAttestedKeyLeavesInNoOtherWay(t *testing.T) {
 		"ReEncrypt to one of any measure":          {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("d", message.Conditions{Attested: true})}, link.StatusDenied},
 		"ReEncrypt to one of this and another one": {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("e", message.Conditions{Measurements: []message.Measurement{measured(0, 7), measured(0, 8)}})}, link.StatusDenied},
 		"ReEncrypt to one as strict":               {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("f", want)}, link.StatusOK},
-		"ReEncrypt to one that others can loosen":  {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("g", message.Conditions{Measurements: want.Measurements, Custodians: custodians(t, 1).encoded})}, link.StatusDenied},
+		"ReEncrypt to one that others can loosen":  {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("g", message.Conditions{Measurements: want.Measurements, Custodians: keepers(t, 1).encoded})}, link.StatusDenied},
 	} {
 		if _, status := h.do(c.op, token, c.p); status != c.status {
 			t.Errorf("%s: %d, want %d", what, status, c.status)
@@ -158,7 +158,7 @@ type quorumOf struct {
 	keys    []ed25519.PrivateKey
 }
 
-func custodians(t testing.TB, n int) quorumOf {
+func keepers(t testing.TB, n int) quorumOf {
 	t.Helper()
 	var q quorumOf
 	for i := range n {
@@ -211,14 +211,14 @@ func (h *hsm) domainID() (id quorum.ID) {
 
 func TestTighteningIsFreeAndLooseningTakesTheCustodians(t *testing.T) {
 	h := mustOpen(t, newStore())
-	q := custodians(t, 3)
+	q := keepers(t, 3)
 	first := message.Conditions{Attested: true, Custodians: q.encoded}
 	name := "arn:aws:kms:us-east-1:111122223333:key/a"
 	token, epoch, status := h.seal(h.named("a"), first, 0, nil)
 	if status != link.StatusOK || epoch != 1 {
 		t.Fatalf("seal: %d at %d", status, epoch)
 	}
-	material := h.must(message.OpGenerateKey, token, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", Name: name})
+	material := h.must(message.OpGenerateKey, nil, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", Name: name, Epoch: 1, Conditions: first.Append(nil)})
 	if _, status := h.do(message.OpGenerateDataKey, material.Token, message.Params{Length: 32}); status != link.StatusDenied {
 		t.Errorf("new material of a sealed key gives plaintext: %d", status)
 	}
@@ -228,7 +228,7 @@ func TestTighteningIsFreeAndLooseningTakesTheCustodians(t *testing.T) {
 	if status != link.StatusOK || epoch != 2 {
 		t.Fatalf("tighten: %d at %d", status, epoch)
 	}
-	other := custodians(t, 1)
+	other := keepers(t, 1)
 	for what, c := range map[string]message.Conditions{
 		"back":                    first,
 		"one more measure":        {Attested: true, Custodians: q.encoded, Measurements: append([]message.Measurement{measured(0, 8)}, tighter.Measurements...)},
@@ -365,7 +365,7 @@ func TestConditionsSurviveRotationOfDomainKeysAndFences(t *testing.T) {
 }
 
 func TestTighteningProperties(t *testing.T) {
-	q := custodians(t, 1).encoded
+	q := keepers(t, 1).encoded
 	all := []message.Conditions{
 		{}, {Attested: true}, {CallerProof: true}, {Operations: 3}, {Operations: 2}, {Context: map[string]string{"a": "b"}},
 		{Context: map[string]string{"a": "b", "c": "d"}}, {Measurements: []message.Measurement{measured(0, 1)}},

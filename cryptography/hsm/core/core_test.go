@@ -146,7 +146,9 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	agrees := h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT")
 	sig := h.must(message.OpSign, signer, message.Params{Data: []byte("x"), Alg: "ECDSA_SHA_384", MessageType: "RAW"}).Data
 	sum := h.must(message.OpGenerateMac, mac, message.Params{Data: []byte("x"), Alg: "HMAC_SHA_512"}).Data
-	for _, ekt := range [][]byte{key, other, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token} {
+	imports := h.must(message.OpImportBegin, nil, beginning(256, message.WrapOAEP1, "HMAC_384", "GENERATE_VERIFY_MAC"))
+	brings := importing("HMAC_384", "GENERATE_VERIFY_MAC", wrap(t, imports.Public, message.WrapOAEP1, h.Material(h.newKeyOf("HMAC_384", "GENERATE_VERIFY_MAC").Token)))
+	for _, ekt := range [][]byte{key, other, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token, h.must(message.OpImportKey, imports.Token, brings).Token} {
 		m := h.Material(ekt)
 		if len(m) < 32 {
 			t.Fatal("the test does not see the key material")
@@ -171,6 +173,8 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 		{Data: []byte("x"), Alg: "HMAC_SHA_512", Signature: sum},
 		{Data: []byte("x"), Alg: "RSAES_OAEP_SHA_1", Public: agrees.Public},
 		{Alg: "ECDH", Public: agrees.Public},
+		beginning(256, message.WrapAES256, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
+		brings,
 		{Alg: "ECDH", Public: h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT").Public},
 	}
 	var seal message.Conditions
@@ -183,7 +187,7 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	for _, op := range append(order, last...) {
 		name := table[op]
 		for _, p := range params {
-			for _, token := range [][]byte{nil, key, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token} {
+			for _, token := range [][]byte{nil, key, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token} {
 				for _, host := range []*link.Peer{h.supervisor, authority} {
 					out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
 					succeeded[op] = succeeded[op] || status == link.StatusOK

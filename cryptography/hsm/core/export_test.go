@@ -241,3 +241,8 @@ func (h *HSM) SignToken(payload []byte) []byte {
 	sig, _ := me.sign(input)
 	return sig
 }
+
+// UnwrapPadded unwraps by RFC 5649 into memory of the size that a call has.
+func UnwrapPadded(kek, wrapped []byte) ([]byte, bool) {
+	return unwrapPadded(make([]byte, 0, message.MaxPlaintext+message.MaxBlob), kek, wrapped)
+}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
@@ -277,9 +278,10 @@ func unsealUnder(key func(dst *[32]byte, nonce []byte) error, magic string, seal
 func (f fence) refuses(a *attributes) bool { return f.Closed || a.epoch < f.Epoch }
 
 // ofCustomer says whether a token is of a customer's key: the house's own, of
-// logs and of the authority, have neither fences nor sealed conditions.
+// logs and of the authority, and those that only wrap for an import, have
+// neither fences nor sealed conditions.
 func (a *attributes) ofCustomer() bool {
-	return a.role == "" && a.spec != message.SpecLog && a.spec != message.SpecAudit
+	return a.role == "" && a.spec != message.SpecLog && a.spec != message.SpecAudit && !strings.HasPrefix(a.usage, importPrefix)
 }
 
 // raiseFence moves the fence of the token's key: to Epoch, to the next one if
@@ -288,7 +290,8 @@ func (a *attributes) ofCustomer() bool {
 // a front could undo a DisableKey.
 func (c *call) raiseFence() uint64 {
 	p := &c.params
-	if p.Flags&^message.FlagClosed != 0 {
+	adopting, closing := p.Flags == message.FlagCurrent, p.Flags == message.FlagClosed
+	if p.Flags != 0 && !adopting && !closing {
 		return link.StatusBadRequest
 	}
 	if _, status := c.d.unseal(c.token, &c.attrs, c.material[:]); status != link.StatusOK {
@@ -300,8 +303,7 @@ func (c *call) raiseFence() uint64 {
 	if !c.attrs.ofCustomer() {
 		return link.StatusWrongToken
 	}
-	closing, a := p.Flags&message.FlagClosed != 0, &c.attrs
-	proven := false
+	a, proven := &c.attrs, false
 	raise := func(old fence) (fence, uint64) {
 		next := fence{Fence: message.Fence{Epoch: p.Epoch, Closed: closing}, sealed: old.sealed}
 		if old.Epoch == 0 {
@@ -309,15 +311,18 @@ func (c *call) raiseFence() uint64 {
 		}
 		reach := max(old.Epoch, old.Epoch+1) // the last epoch has none after it
 		switch {
+		case adopting:
+			// A token of a later epoch was made where the fence stood there: at another member of the domain, which may
+			// also have sealed other conditions. Whether the key is open is not in a token.
+			if a.epoch <= old.Epoch {
+				return old, link.StatusOK
+			}
+			return fence{Fence: message.Fence{Epoch: a.epoch, Closed: old.Closed}, sealed: a.digest()}, link.StatusOK
 		case closing && old.Closed && p.Epoch <= old.Epoch:
 			return old, link.StatusOK
 		case p.Epoch == message.FenceForever && closing:
 		case closing:
 			next.Epoch = max(p.Epoch, reach)
-		case p.Epoch == a.epoch && a.epoch > old.Epoch:
-			// A token of this epoch was made where the fence stood there already: on another member of the domain, which
-			// may also have sealed other conditions. Whether the key is open is not in a token.
-			return fence{Fence: message.Fence{Epoch: a.epoch, Closed: old.Closed}, sealed: a.digest()}, link.StatusOK
 		case p.Epoch == 0:
 			next.Epoch = reach
 		case p.Epoch == old.Epoch && !old.Closed:
@@ -336,7 +341,7 @@ func (c *call) raiseFence() uint64 {
 		return next, link.StatusOK
 	}
 	// The proof is checked outside the shard's lock: it costs two signatures.
-	if !closing && a.sealed.CallerProof {
+	if p.Flags == 0 && a.sealed.CallerProof {
 		proven = c.proves(a, "EnableKey") == link.StatusOK && c.proof.body.member("KeyId").means(a)
 	}
 	now, status := c.h.fences.raise(fenceOf(a.name), raise)
@@ -367,29 +372,19 @@ func (c *call) current(a *attributes) uint64 {
 }
 
 // inherit gives new material of a key what is sealed into the key's other
-// materials: the host brings the token of one of them. Without one, new
-// material of a key that has a fence would be outside it, and is refused.
+// materials. The host says what that is (Conditions and Epoch), the fence of
+// the key knows whether it is right. A key without a fence has no conditions;
+// new material of one that has a fence would without this be outside it.
 func (c *call) inherit(a *attributes) uint64 {
-	now := c.h.fences.get(fenceOf(a.name))
-	if len(c.token) == 0 {
-		if now.Epoch > 0 {
-			return link.StatusFenced
-		}
-		return link.StatusOK
+	p, now := &c.params, c.h.fences.get(fenceOf(a.name))
+	if len(p.Conditions) > 0 && a.sealed.Parse(p.Conditions) != nil {
+		return link.StatusBadRequest
 	}
-	var sibling attributes
-	var buf [maxMaterial]byte
-	defer secret.Wipe(buf[:])
-	if _, status := c.d.unseal(c.token, &sibling, buf[:]); status != link.StatusOK {
-		return status
-	}
-	if sibling.foreign || sibling.name != a.name || sibling.role != a.role {
-		return link.StatusWrongToken
-	}
-	if now.Epoch > 0 && (sibling.epoch < now.Epoch || sibling.digest() != now.sealed) {
+	known := now.Epoch == 0 && a.sealed.Empty() || now.Epoch > 0 && a.digest() == now.sealed
+	if !known || p.Epoch != now.Epoch || now.Epoch == message.FenceForever {
 		return link.StatusFenced
 	}
-	a.sealed, a.epoch = sibling.sealed, sibling.epoch
+	a.epoch = now.Epoch
 	return link.StatusOK
 }
 

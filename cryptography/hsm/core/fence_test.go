@@ -51,7 +51,7 @@ func TestAClosedKeyRefusesEveryTokenUntilItIsOpened(t *testing.T) {
 	s := newStore()
 	h := mustOpen(t, s)
 	token := h.named("a")
-	second := h.must(message.OpGenerateKey, token, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", Name: "arn:aws:kms:us-east-1:111122223333:key/a"}).Token
+	second := h.must(message.OpGenerateKey, nil, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", Name: "arn:aws:kms:us-east-1:111122223333:key/a"}).Token
 	other := h.named("b")
 	if f, status := h.raise(token, 1, true); status != link.StatusOK || f != (message.Fence{Epoch: 1, Closed: true}) {
 		t.Fatalf("close: %v, %d", f, status)
@@ -144,7 +144,7 @@ func TestADestroyedKeyIsNeverOpenedAndTheStatementSaysSo(t *testing.T) {
 	s := newStore()
 	h := mustOpen(t, s)
 	token := h.named("a")
-	second := h.must(message.OpGenerateKey, token, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", Name: "arn:aws:kms:us-east-1:111122223333:key/a"})
+	second := h.must(message.OpGenerateKey, nil, message.Params{Spec: message.SpecSymmetric, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", Name: "arn:aws:kms:us-east-1:111122223333:key/a"})
 	p := message.Params{Epoch: message.FenceForever, Flags: message.FlagClosed}
 	p.Data = link.AppendBytes(link.AppendArray(nil, 1), second.Token)
 	r := h.must(message.OpRaiseFence, token, p)
@@ -195,23 +195,83 @@ func TestADestroyedKeyIsNeverOpenedAndTheStatementSaysSo(t *testing.T) {
 	}
 }
 
-func TestNewMaterialOfAFencedKeyNeedsATokenOfItThatCounts(t *testing.T) {
+func TestNewMaterialOfAKeyHasWhatIsSealedIntoTheKey(t *testing.T) {
 	h := mustOpen(t, newStore())
-	token := h.named("a")
-	h.raise(token, 1, false)
-	p := newKeyParams()
-	p.Name = "arn:aws:kms:us-east-1:111122223333:key/a"
-	for what, sibling := range map[string][]byte{"none": nil, "an old one": token} {
-		if _, status := h.do(message.OpGenerateKey, sibling, p); status != link.StatusFenced {
-			t.Errorf("%s: %d", what, status)
+	strict := message.Conditions{Attested: true}
+	h.raise(h.named("open"), 1, false)
+	h.sealed("strict", strict)
+	for what, c := range map[string]struct {
+		key        string
+		conditions *message.Conditions
+		epoch      uint64
+		want       uint64
+	}{
+		"as it is":                       {"open", nil, 1, link.StatusOK},
+		"of an earlier epoch":            {"open", nil, 0, link.StatusFenced},
+		"of a later one":                 {"open", nil, 2, link.StatusFenced},
+		"stricter than the key":          {"open", &strict, 1, link.StatusFenced},
+		"as strict as the key":           {"strict", &strict, 1, link.StatusOK},
+		"without the conditions":         {"strict", nil, 1, link.StatusFenced},
+		"with others":                    {"strict", &message.Conditions{CallerProof: true}, 1, link.StatusFenced},
+		"of a key that nobody fenced":    {"new", nil, 0, link.StatusOK},
+		"of such a key, with conditions": {"new", &strict, 0, link.StatusFenced},
+		"of such a key, with an epoch":   {"new", nil, 1, link.StatusFenced},
+	} {
+		p := newKeyParams()
+		p.Name, p.Epoch = "arn:aws:kms:us-east-1:111122223333:key/"+c.key, c.epoch
+		if c.conditions != nil {
+			p.Conditions = c.conditions.Append(nil)
+		}
+		r, status := h.do(message.OpGenerateKey, nil, p)
+		if status != c.want {
+			t.Errorf("%s: %d, want %d", what, status, c.want)
+		}
+		if status != link.StatusOK {
+			continue
+		}
+		_, status = h.do(message.OpGenerateDataKey, r.Token, message.Params{Length: 32})
+		if want := map[bool]uint64{false: link.StatusOK, true: link.StatusDenied}[c.conditions != nil]; status != want {
+			t.Errorf("%s, used: %d, want %d", what, status, want)
 		}
 	}
-	if _, status := h.do(message.OpGenerateKey, h.named("b"), p); status != link.StatusWrongToken {
-		t.Errorf("a token of another key: %d", status)
+}
+
+// What one member sealed another takes over by the token that was made.
+func TestAMemberAdoptsWhatAnotherSealed(t *testing.T) {
+	s := newStore()
+	h := mustOpen(t, s)
+	loose := h.named("a")
+	bare := newStore()
+	for _, name := range []string{"domain.sealed", "seal.key"} {
+		bare.files[name] = s.files[name]
 	}
-	now, _ := h.current(token, 1)
-	if status := h.encrypts(h.must(message.OpGenerateKey, now, p).Token); status != link.StatusOK {
-		t.Errorf("new material with a token that counts: %d", status)
+	m := mustOpen(t, bare)
+	m.raise(loose, 1, true) // closed there, which a token does not say
+	h.raise(loose, 1, true)
+	token, epoch, status := h.seal(loose, message.Conditions{Attested: true}, 0, nil)
+	if status != link.StatusOK || epoch != 2 {
+		t.Fatal(status, epoch)
+	}
+	adopt := func(h *hsm, token []byte) message.Fence {
+		var f message.Fence
+		if err := f.Parse(h.must(message.OpRaiseFence, token, message.Params{Flags: message.FlagCurrent}).Record); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	for _, x := range []*hsm{m, m, h} {
+		if f := adopt(x, token); f != (message.Fence{Epoch: 2, Closed: true}) {
+			t.Errorf("adopted %v", f)
+		}
+		if f := adopt(x, loose); f != (message.Fence{Epoch: 2, Closed: true}) {
+			t.Errorf("an old token moved the fence to %v", f)
+		}
+	}
+	if f, status := m.raise(token, 0, false); status != link.StatusOK || f.Epoch != 3 {
+		t.Errorf("opened: %v, %d", f, status)
+	}
+	if _, status := m.current(loose, 3); status != link.StatusFenced {
+		t.Errorf("a token from before the sealing: %d", status)
 	}
 }
 

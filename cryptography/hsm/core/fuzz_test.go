@@ -23,6 +23,9 @@ func FuzzHandle(f *testing.F) {
 	f.Add(uint64(message.OpGenerateDataKey), key[:60], p.Append(nil))
 	p = message.Params{Data: []byte("x"), Alg: "ECDSA_SHA_256", MessageType: "RAW"}
 	f.Add(uint64(message.OpSign), append([]byte(nil), h.newKeyOf("ECC_NIST_P256", "SIGN_VERIFY").Token...), p.Append(nil))
+	imports := h.must(message.OpImportBegin, nil, beginning(256, message.WrapAES1, "HMAC_256", "GENERATE_VERIFY_MAC"))
+	p = importing("HMAC_256", "GENERATE_VERIFY_MAC", wrap(f, imports.Public, message.WrapAES1, make([]byte, 32)))
+	f.Add(uint64(message.OpImportKey), append([]byte(nil), imports.Token...), p.Append(nil))
 	f.Add(uint64(message.OpSignLog), key, []byte{0xa2, 1, 0x41, 'x', 12, 1})
 	f.Fuzz(func(t *testing.T, op uint64, token, params []byte) {
 		out, status := h.Handle(&link.Request{Host: authority, Op: op, Token: token, Params: params}, nil)

@@ -82,6 +82,8 @@ func operations() map[uint64]operation {
 		message.OpRaiseFence:     {"RaiseFence", host, true, (*call).raiseFence},
 		message.OpSealConditions: {"SealConditions", host, true, (*call).sealConditions},
 		message.OpFences:         {"Fences", host, true, (*call).exchangeFences},
+		message.OpImportBegin:    {"ImportBegin", host, true, (*call).importBegin},
+		message.OpImportKey:      {"ImportKey", host, true, (*call).importKey},
 	}
 }
 
@@ -210,7 +212,7 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 	}
 	a := attributes{
 		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
-		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+		created: uint64(c.h.cfg.Now().UnixMilli()), notAfter: p.NotAfter, material: materialID(p.Name, material),
 	}
 	if status := c.inherit(&a); status != link.StatusOK {
 		return status
