@@ -525,4 +525,24 @@ func TestAFenceIsRaisedAtAllMembersOrTheyDoNotServe(t *testing.T) {
 	}
 	p.must(p.command(quorum.RaiseFence, quorum.FenceArguments{Key: other, Epoch: hsm.FenceForever}, p.all[0], p.all[2]))
 	fenced("a key that the operators closed", victim.EKT)
+
+	// The one that was admitted first is the one that was away.
+	const third = "arn:aws:kms:us-east-1:111122223333:key/1111abcd-12ab-34cd-56ef-1234567890ab"
+	last, err := p.pool.GenerateKey(ctx, hsm.KeySpec{Spec: hsm.SymmetricDefault, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", KeyARN: third})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blob, err = p.pool.Encrypt(ctx, last.EKT, []byte("plain"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clients[1].RaiseFence(ctx, last.EKT, 0, true); err != nil {
+		t.Fatal(err)
+	}
+	again := hsm.NewPool(clients[0])
+	for _, c := range clients[1:] {
+		if err := again.Admit(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fenced("a key that was closed while the others were away", last.EKT)
 }
