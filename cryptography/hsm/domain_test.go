@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -545,4 +546,64 @@ func TestAFenceIsRaisedAtAllMembersOrTheyDoNotServe(t *testing.T) {
 		}
 	}
 	fenced("a key that was closed while the others were away", last.EKT)
+}
+
+// The real process is killed while it rotates, again and again: what it
+// acknowledged it still has, and no key is lost.
+func TestWhatAnHSMAcknowledgedOutlivesAKill(t *testing.T) {
+	p := found(t, 1)
+	ctx := t.Context()
+	dir := t.TempDir()
+	h := hsmtest.Start(t, hsm.Config{StateDir: dir, Await: true})
+	record, err := h.Client().Member(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	install := p.installing(p.must(p.command(quorum.AddMember, quorum.AddArguments{Record: record}, p.all[:3]...)).Token)
+	p.must(install)
+	if _, err := h.Client().Command(ctx, install); err != nil {
+		t.Fatal(err)
+	}
+	k := newKey(t, p.pool.Client)
+	reader := hsm.LogReader{Identity: h.Identity()}
+	rounds := 0 // in which something was acknowledged
+	for round := range 6 {
+		acknowledged := uint64(0)
+		killed := make(chan struct{})
+		go func() {
+			time.Sleep(time.Duration(30+7*round) * time.Millisecond)
+			_ = syscall.Kill(h.PID(), syscall.SIGKILL)
+			close(killed)
+		}()
+		for {
+			// The other member makes the state and installs it, so that there is always a next one.
+			token := p.must(p.command(quorum.RotateDomainKeys, quorum.RotateArguments{}, p.all[0], p.all[2])).Token
+			install := p.installing(token)
+			p.must(install)
+			if r, err := h.Client().Command(ctx, install); err == nil {
+				acknowledged = r.Serial
+				continue
+			}
+			break
+		}
+		if acknowledged > 0 {
+			rounds++
+		}
+		<-killed
+		h.Stop()
+		h = hsmtest.Start(t, hsm.Config{StateDir: dir})
+		s, err := h.Client().Status(ctx)
+		if err != nil || s.Members != 2 || s.Serial < acknowledged {
+			t.Fatalf("round %d: acknowledged serial %d, after the kill %d (%v)", round, acknowledged, s.Serial, err)
+		}
+		if _, err := h.Client().Encrypt(ctx, k.EKT, []byte("x"), nil); err != nil {
+			t.Errorf("round %d: a key is lost: %v", round, err)
+		}
+		if _, err := h.Client().ReadLog(ctx, &reader, func(hsm.LogEntry) {}); err != nil {
+			t.Errorf("round %d: the log: %v", round, err)
+		}
+	}
+	if rounds < 2 {
+		t.Errorf("something was acknowledged in %d rounds only: the test says nothing", rounds)
+	}
 }
