@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/leadglass/leadglass/base/id"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -70,6 +69,8 @@ func (n *NewKey) Complete() error {
 		return refuse(Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE.")
 	}
 	switch {
+	case n.MultiRegion && n.CustomKeyStoreID != "":
+		return refuse(Unsupported, "Multi-Region keys are not supported in custom key stores.")
 	case n.Spec == "SM2": // only in the public service's Regions of China
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
 	case n.Origin == OriginExternal && strings.HasPrefix(n.Spec, "ML_DSA_"):
@@ -78,8 +79,6 @@ func (n *NewKey) Complete() error {
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
 	case n.CustomKeyStoreID != "":
 		return refuse(Unsupported, "Custom key stores are not supported.")
-	case n.MultiRegion:
-		return refuse(Unsupported, "Multi-Region keys are not supported.")
 	}
 	return nil
 }
@@ -100,11 +99,14 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyID := id.UUID()
+	keyID := newID(n.MultiRegion)
 	key := &Key{
-		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Description: n.Description,
+		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Region: k.cfg.Region, away: k.away(), Description: n.Description,
 		Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, State: StateEnabled, Created: k.now(),
 		Tags: sortTags(n.Tags), policy: d,
+	}
+	if n.MultiRegion {
+		key.MultiRegion = &MultiRegion{Primary: key.Region}
 	}
 	if check != nil && !check(key) {
 		return nil, errLockout

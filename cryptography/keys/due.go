@@ -26,7 +26,7 @@ func (k *Key) event() (at time.Time, waits bool) {
 		earlier(k.DeletionDate)
 	}
 	earlier(k.expires)
-	if k.State == StateEnabled { // a rotation that became due in another state is made up for with the return to this one
+	if k.State == StateEnabled && k.MultiRegionType() != Replica { // a rotation that became due in another state is made up for with the return to this one
 		earlier(k.NextRotation)
 	}
 	return at, waits

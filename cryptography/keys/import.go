@@ -142,7 +142,7 @@ func (k *Keys) ImportMaterial(ctx context.Context, key *Key, in Import) (materia
 	if err != nil {
 		return "", k.importError(key, err)
 	}
-	err = k.edit(ctx, key, "ImportKeyMaterial", func(next *Key) error { return next.take(made, &in, k.now()) })
+	err = k.editFamily(ctx, key, "ImportKeyMaterial", func(f *family) error { return f.own.next.take(made, &in, k.now()) })
 	return hex.EncodeToString(made.MaterialID[:]), err
 }
 
@@ -167,6 +167,11 @@ func (k *Key) take(made hsm.Key, in *Import, now time.Time) error {
 	id := hex.EncodeToString(made.MaterialID[:])
 	if in.MaterialID != "" && in.MaterialID != id {
 		return errMaterial
+	}
+	if in.Type == ImportNew {
+		if err := k.leads(); err != nil {
+			return err // new material comes to the primary key first; a replica takes what that has
+		}
 	}
 	ever := len(k.materials) > 0
 	isNew := in.Type == ImportNew || in.Type == "" && !ever
@@ -205,7 +210,8 @@ func (k *Keys) DeleteMaterial(ctx context.Context, key *Key, materialID string) 
 	if err := key.imports("DeleteImportedKeyMaterial"); err != nil {
 		return "", err
 	}
-	err = k.edit(ctx, key, "DeleteImportedKeyMaterial", func(next *Key) error {
+	err = k.editFamily(ctx, key, "DeleteImportedKeyMaterial", func(f *family) error {
+		next := f.own.next
 		if deleted = materialID; deleted == "" {
 			deleted = next.MaterialID
 		}

@@ -18,11 +18,14 @@
 // races. A commit whose outcome is unknown closes the key until the store has
 // been read again.
 //
-// One process owns the tables K, G and g of its store: others may read them,
+// A deployment may serve several Regions: each has keys, aliases, grants and
+// quotas of its own, in a Keys of its own (In). Only multi-Region keys reach
+// over that border: regions.go and replicate.go.
+//
+// One process owns the tables K, G, g and R of its store: others may read them,
 // and a foreign write is noticed as a conflict and refused. Formats at rest
-// are in record.go. Only keys of this Region are served, with material
-// that the boundary made or that their owner brings (import.go); Create
-// refuses everything else.
+// are in record.go. Keys have material that the boundary made or that their
+// owner brings (import.go); Create refuses everything else.
 package keys
 
 import (
@@ -30,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,7 +82,9 @@ type Boundary interface {
 type Config struct {
 	Boundary Boundary
 	Clock    clock.Clock
-	Region   string // of every key here
+	Region   string // the home Region: of the Keys that Open returns
+	// AdditionalRegions have keys of their own, over the same store: see Keys.In.
+	AdditionalRegions []string
 	// Principals gives the unique id of the principal with an ARN (a user, role, session or account root), and
 	// whether it exists. Policies and grants hold on to the id: a principal that is deleted and made again under
 	// the same name gets nothing back. An empty id with true means that the ARN itself identifies it.
@@ -97,8 +103,13 @@ func (c *Config) valid() error {
 	if c.Clock == nil {
 		problems = append(problems, errors.New("no clock"))
 	}
-	if c.Region == "" {
-		problems = append(problems, errors.New("no region"))
+	for i, region := range append([]string{c.Region}, c.AdditionalRegions...) {
+		switch {
+		case region == "":
+			problems = append(problems, errors.New("no region"))
+		case i > 0 && (region == c.Region || slices.Contains(c.AdditionalRegions[:i-1], region)):
+			problems = append(problems, fmt.Errorf("region %s is named twice", region))
+		}
 	}
 	if c.Principals == nil {
 		problems = append(problems, errors.New("no principals"))
@@ -106,11 +117,12 @@ func (c *Config) valid() error {
 	return errors.Join(problems...)
 }
 
-// Keys are all keys of one store. It is safe for concurrent use.
+// Keys are all keys of one Region. It is safe for concurrent use.
 type Keys struct {
-	store  kv.Store
-	cfg    Config
+	store  kv.Store // of this Region alone
+	cfg    Config   // Region is this one
 	opened time.Time
+	all    *regions
 
 	maxGrants int // MaxGrants, but in tests
 
@@ -147,7 +159,7 @@ type entry struct {
 	grants grantSet
 }
 
-// Open loads all keys.
+// Open loads all keys, and returns those of the home Region.
 func Open(ctx context.Context, store kv.Store, cfg Config) (*Keys, error) {
 	if err := cfg.valid(); err != nil {
 		return nil, fmt.Errorf("keys: configuration: %w", err)
@@ -155,18 +167,27 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Keys, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keys{
+	all := newRegions(store, cfg)
+	if err := all.load(ctx); err != nil {
+		return nil, fmt.Errorf("keys: load: %w", err)
+	}
+	return all.keys[cfg.Region], nil
+}
+
+func newKeys(store kv.Store, cfg Config) *Keys {
+	return &Keys{
 		store: store, cfg: cfg, opened: cfg.Clock.Now(), maxGrants: MaxGrants,
 		counts: map[string]int{}, due: map[string]time.Time{}, wake: make(chan struct{}, 1),
 	}
-	if err := k.load(ctx); err != nil {
-		return nil, fmt.Errorf("keys: load: %w", err)
-	}
-	return k, nil
 }
 
-// Region is the Region that all keys are in.
-func (k *Keys) Region() string { return k.cfg.Region }
+// full is the key in the whole store of a key in this Region's own.
+func (k *Keys) full(key kv.Key) kv.Key {
+	if w, ok := k.store.(regionStore); ok {
+		return w.full(key)
+	}
+	return key
+}
 
 // now is the time as the wire shows it: milliseconds.
 func (k *Keys) now() time.Time { return k.cfg.Clock.Now().Truncate(time.Millisecond) }
@@ -235,11 +256,7 @@ func (k *Keys) commit(ctx context.Context, concerned []*entry, conds []kv.Cond, 
 	}
 	// A conflict means that someone else wrote our tables, anything else that we do not know what was written.
 	for _, e := range concerned {
-		if cur := e.now.Load(); cur != nil && !cur.stale {
-			closed := *cur
-			closed.stale = true
-			e.now.Store(&closed)
-		}
+		e.close()
 	}
 	for _, e := range concerned {
 		// Mostly the store can be read; if it cannot, whoever needs the key next tries again.
@@ -248,6 +265,16 @@ func (k *Keys) commit(ctx context.Context, concerned []*entry, conds []kv.Cond, 
 		}
 	}
 	return 0, fmt.Errorf("keys: commit: %w", err)
+}
+
+// close lets nothing of the entry's memory be used before it was read again.
+// The caller holds e.write.
+func (e *entry) close() {
+	if cur := e.now.Load(); cur != nil && !cur.stale {
+		closed := *cur
+		closed.stale = true
+		e.now.Store(&closed)
+	}
 }
 
 // fresh returns the newest snapshot, read again from the store if the memory

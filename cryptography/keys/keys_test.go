@@ -32,6 +32,7 @@ type world struct {
 	store *faulty
 	clock *clock.Fake
 	hsm   *chip
+	more  []string // Regions beside us-east-1
 
 	mu  sync.Mutex
 	ids map[string]string // guarded by mu; ARN -> unique id
@@ -44,6 +45,7 @@ type faulty struct {
 	before error // guarded by mu; commits answer it and write nothing
 	after  error // guarded by mu; commits write and answer it all the same
 	gets   error // guarded by mu; reads answer it
+	blind  bool  // guarded by mu; from the next failing commit on reads fail too
 }
 
 var errStore = errors.New("the wire to the store is cut")
@@ -57,6 +59,9 @@ func (f *faulty) set(before, after, gets error) {
 func (f *faulty) Commit(ctx context.Context, conds []kv.Cond, ops []kv.Op) (kv.Rev, error) {
 	f.mu.Lock()
 	before, after := f.before, f.after
+	if f.blind && (before != nil || after != nil) {
+		f.gets, f.blind = errStore, false
+	}
 	f.mu.Unlock()
 	if before != nil {
 		return 0, before
@@ -99,7 +104,7 @@ func newWorldIn(t testing.TB) *world {
 func (w *world) reopen() {
 	w.Helper()
 	k, err := keys.Open(w.Context(), w.store, keys.Config{
-		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", Principals: w.principal,
+		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", AdditionalRegions: w.more, Principals: w.principal,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -318,7 +323,6 @@ func TestWhatIsNotServedIsRefusedAtCreation(t *testing.T) {
 		"an external key store":      {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Unsupported, "Origin EXTERNAL_KEY_STORE is not supported."},
 		"an external key without it": {keys.NewKey{XksKeyID: "x"}, keys.Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"a custom key store":         {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Unsupported, "Custom key stores are not supported."},
-		"several Regions":            {keys.NewKey{MultiRegion: true}, keys.Unsupported, "Multi-Region keys are not supported."},
 		"tags of the system":         {keys.NewKey{Tags: []keys.Tag{{"AWS:x", ""}}}, keys.Tagging, "Tags beginning with aws: are reserved"},
 		"a tag twice":                {keys.NewKey{Tags: []keys.Tag{{"x", ""}, {"x", ""}}}, keys.Tagging, "Duplicate tag keys"},
 		"no JSON as policy":          {keys.NewKey{Policy: "{"}, keys.MalformedPolicy, "Syntax errors in policy."},

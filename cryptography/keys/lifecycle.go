@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,13 +21,17 @@ func (k *Keys) Disable(ctx context.Context, key *Key) error {
 }
 
 // ScheduleDeletion stops all use of the key and lets Run destroy it after the
-// waiting period.
+// waiting period. The deletion date of a primary key with replicas is zero: its
+// waiting period begins when the last of them is gone.
 func (k *Keys) ScheduleDeletion(ctx context.Context, key *Key, days int) (deletion time.Time, err error) {
 	if days < MinWindowDays || days > MaxWindowDays {
 		return time.Time{}, refuse(Validation, "PendingWindowInDays must be between %d and %d (inclusive).", MinWindowDays, MaxWindowDays)
 	}
-	deletion = k.now().AddDate(0, 0, days)
 	err = k.move(ctx, key, "ScheduleKeyDeletion", func(next *Key) {
+		if next.awaitReplicas(days) {
+			return
+		}
+		deletion = k.now().AddDate(0, 0, days)
 		next.State, next.DeletionDate = StatePendingDeletion, deletion
 	})
 	return deletion, err
@@ -36,6 +41,7 @@ func (k *Keys) ScheduleDeletion(ctx context.Context, key *Key, days int) (deleti
 func (k *Keys) CancelDeletion(ctx context.Context, key *Key) error {
 	return k.move(ctx, key, "CancelKeyDeletion", func(next *Key) {
 		next.State, next.DeletionDate = StateDisabled, time.Time{}
+		next.stopAwaiting()
 	})
 }
 
@@ -66,6 +72,9 @@ func (k *Keys) List(ctx context.Context, account, marker string, limit int) (ids
 	return ids, next, err
 }
 
+// errCancelled: the deletion was called off before it began.
+var errCancelled = errors.New("keys: deletion cancelled")
+
 // destroy ends a key in two steps. The first commit removes the material and
 // the aliases and leaves a tombstone: from then on no backup of the live
 // store opens anything. The second step removes the grants, which may be more
@@ -78,34 +87,30 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 	}
 	k.aliasWrite.Lock()
 	defer k.aliasWrite.Unlock()
-	e.write.Lock()
-	defer e.write.Unlock()
-	cur, err := k.fresh(ctx, e)
-	if err != nil {
+	var tomb *Key
+	_, err := k.changeFamily(ctx, e, func(f *family) error {
+		cur := f.own.next
+		if !k.over(cur) {
+			return errCancelled
+		}
+		for _, name := range cur.Aliases {
+			f.own.more = append(f.own.more, kv.Op{Key: aliasKV(e.account, name), Delete: true})
+		}
+		cur.destroyed, cur.materials, cur.RotationPeriod, cur.Description, cur.Tags = true, nil, 0, "", nil
+		f.leave(k.now())
+		tomb = cur
+		return nil
+	})
+	switch {
+	case errors.Is(err, errCancelled):
+		return nil
+	case err != nil:
 		return gone(err)
 	}
-	if !k.over(cur) {
-		return nil // cancelled in the meantime
-	}
-	tomb := *cur
-	tomb.destroyed, tomb.materials, tomb.RotationPeriod, tomb.Description, tomb.Tags = true, nil, 0, "", nil
-	value, err := tomb.encode()
-	if err != nil {
-		return err
-	}
-	at := keyKey(e.account, e.id)
-	ops := []kv.Op{{Key: at, Value: value}}
-	for _, name := range cur.Aliases {
-		ops = append(ops, kv.Op{Key: aliasKV(e.account, name), Delete: true})
-	}
-	if _, err := k.commit(ctx, []*entry{e}, []kv.Cond{{Key: at, Mod: e.mod}}, ops); err != nil {
-		return err
-	}
-	k.forget(e)
-	k.cfg.Log.Info("keys: key destroyed", "key", cur.ARN)
-	if err := k.bury(ctx, &tomb); err != nil {
+	k.cfg.Log.Info("keys: key destroyed", "key", tomb.ARN)
+	if err := k.bury(ctx, tomb); err != nil {
 		// The key is gone; what is left is rubbish that the next start removes.
-		k.cfg.Log.Warn("keys: grants of a destroyed key remain until the next start", "key", cur.ARN, "error", err)
+		k.cfg.Log.Warn("keys: grants of a destroyed key remain until the next start", "key", tomb.ARN, "error", err)
 	}
 	return nil
 }

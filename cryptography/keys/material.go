@@ -28,7 +28,7 @@ type rotated struct {
 // boundary is how the key is called inside the boundary, which seals all of it
 // into the tokens of its materials.
 func (k *Key) boundary() hsm.KeySpec {
-	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: k.Origin, KeyARN: k.ARN}
+	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: k.Origin, KeyARN: k.boundName()}
 }
 
 // current is the material that encrypts. A key without one is in a state in
@@ -117,7 +117,9 @@ func (k *Key) expire(now time.Time) {
 // which it can come back; one that is still pending leaves nothing behind.
 func (k *Key) drop(which func(m *material) bool) {
 	k.materials = slices.Clone(k.materials)
-	k.materials = slices.DeleteFunc(k.materials, func(m material) bool { return m.Pending && which(&m) })
+	if k.MultiRegionType() != Replica { // whose primary key says what is pending
+		k.materials = slices.DeleteFunc(k.materials, func(m material) bool { return m.Pending && which(&m) })
+	}
 	for i := range k.materials {
 		if m := &k.materials[i]; which(m) {
 			m.EKT, m.ValidTo = nil, 0

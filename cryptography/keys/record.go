@@ -33,6 +33,8 @@ type Tag struct {
 // changed key has another Key.
 type Key struct {
 	ID, Account, ARN string
+	Region           string
+	MultiRegion      *MultiRegion // nil: a key of one Region; not to be changed
 	Description      string
 	Spec, Usage      string
 	Origin           string
@@ -50,7 +52,8 @@ type Key struct {
 	expires          time.Time  // the first end of one of the materials; zero: there is none
 	stale            bool       // the store may say otherwise: use nothing of this before it was read again
 	entry            *entry
-	destroyed        bool // a tombstone: only in the store
+	away             string // the Region, unless it is the home Region
+	destroyed        bool   // a tombstone: only in the store
 }
 
 // Policy is the key policy, compiled and bound to the ids of its principals;
@@ -71,6 +74,9 @@ func (k *Key) Enabled() bool { return k.State == StateEnabled }
 //	G | key id  | grant id              grantRecord (grant.go)
 //	g | "grantee"  | grantee  | key id | grant id   empty
 //	g | "retiring" | retiring | key id | grant id   empty
+//
+// Those of the home Region lie just so; those of another below R | region
+// (regionstore.go).
 type keyRecord struct {
 	Version     int               `cbor:"1,keyasint"`
 	ID          string            `cbor:"2,keyasint"`
@@ -89,6 +95,8 @@ type keyRecord struct {
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
 	Public      []byte            `cbor:"16,keyasint,omitempty"` // SPKI
 	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
+	Region      string            `cbor:"21,keyasint,omitempty"` // absent: the home Region
+	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
 }
 
 type aliasRecord struct {
@@ -108,7 +116,7 @@ func aliasKV(account, name string) kv.Key {
 
 // ARN is the ARN of a key, whether or not there is one.
 func (k *Keys) ARN(account, id string) string {
-	return "arn:" + arn.Partition + ":kms:" + k.cfg.Region + ":" + account + ":key/" + id
+	return keyARN(k.cfg.Region, account, id)
 }
 
 func (k *Keys) aliasARN(account, name string) string {
@@ -127,6 +135,7 @@ func marshal(v any) ([]byte, error) {
 
 func (k *Key) encode() ([]byte, error) {
 	r := keyRecord{
+		Region: k.away, MultiRegion: k.MultiRegion,
 		Version: recordVersion, ID: k.ID, Account: k.Account, Spec: k.Spec, Usage: k.Usage, Origin: k.Origin,
 		State: string(k.State), Created: k.Created.UnixMilli(), Description: k.Description, Tags: k.Tags,
 		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed, Public: k.Public,
@@ -150,7 +159,7 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 		return nil, fmt.Errorf("key record %s: unknown version %d", r.ID, r.Version)
 	}
 	key := &Key{
-		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Description: r.Description, Spec: r.Spec,
+		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Region: k.cfg.Region, away: r.Region, MultiRegion: r.MultiRegion, Description: r.Description, Spec: r.Spec,
 		Usage: r.Usage, Origin: r.Origin, State: State(r.State), Created: time.UnixMilli(r.Created).UTC(),
 		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed, Public: r.Public,
 	}
@@ -159,6 +168,12 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 	}
 	if r.Rotation != nil {
 		key.RotationPeriod, key.NextRotation = r.Rotation.Period, time.UnixMilli(r.Rotation.Next).UTC()
+	}
+	if r.Region != k.away() {
+		return nil, fmt.Errorf("key record %s: of Region %q, found in %s", r.ID, r.Region, k.cfg.Region)
+	}
+	if (r.MultiRegion != nil) != isMultiRegion(r.ID) {
+		return nil, fmt.Errorf("key record %s: the id and the record disagree on whether it is a multi-Region key", r.ID)
 	}
 	if key.destroyed {
 		return key, nil
@@ -349,6 +364,9 @@ func (k *Keys) reload(ctx context.Context, e *entry) error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := k.all.adopt(ctx, key); err != nil {
 		return err
 	}
 	e.grants.replace(gs)

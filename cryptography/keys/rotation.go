@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/hsm"
-	"github.com/leadglass/leadglass/state/kv"
 )
 
 // Rotation (kms-api section 9): a key gets a new material, which encrypts from
@@ -33,6 +32,8 @@ const (
 	MaterialCurrent = "CURRENT"
 	MaterialOld     = "NON_CURRENT"
 	MaterialPending = "PENDING_ROTATION"
+	// MaterialPendingElsewhere is MaterialPending of a multi-Region key some replica of which has to import it first.
+	MaterialPendingElsewhere = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"
 
 	MaterialImported = "IMPORTED"
 	MaterialAwaited  = "PENDING_IMPORT"
@@ -65,7 +66,14 @@ func (k *Keys) EnableRotation(ctx context.Context, key *Key, days int) error {
 	if err := key.rotates(true); err != nil {
 		return err
 	}
-	return k.edit(ctx, key, "EnableKeyRotation", func(next *Key) error {
+	if err := key.leads(); err != nil {
+		return err
+	}
+	return k.editFamily(ctx, key, "EnableKeyRotation", func(f *family) error {
+		next := f.own.next
+		if err := next.leads(); err != nil {
+			return err
+		}
 		if next.RotationPeriod != days {
 			next.RotationPeriod, next.NextRotation = days, k.now().AddDate(0, 0, days)
 		}
@@ -78,9 +86,12 @@ func (k *Keys) DisableRotation(ctx context.Context, key *Key) error {
 	if err := key.rotates(true); err != nil {
 		return err
 	}
-	return k.edit(ctx, key, "DisableKeyRotation", func(next *Key) error {
-		next.RotationPeriod, next.NextRotation = 0, time.Time{}
-		return nil
+	if err := key.leads(); err != nil {
+		return err
+	}
+	return k.editFamily(ctx, key, "DisableKeyRotation", func(f *family) error {
+		f.own.next.RotationPeriod, f.own.next.NextRotation = 0, time.Time{}
+		return f.own.next.leads()
 	})
 }
 
@@ -106,6 +117,9 @@ func (k *Keys) RotateOnDemand(ctx context.Context, key *Key) error {
 		if err := key.rotates(false); err != nil {
 			return err
 		}
+		if err := key.leads(); err != nil {
+			return err
+		}
 		n := 0
 		for _, m := range key.materials {
 			if m.Rotated != nil && m.Rotated.Type == RotationOnDemand {
@@ -115,8 +129,8 @@ func (k *Keys) RotateOnDemand(ctx context.Context, key *Key) error {
 		if n >= MaxOnDemandRotations {
 			return refuse(LimitExceeded, "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be performed for this key: %s", key.ARN)
 		}
-		if key.Origin == OriginExternal && key.pending() == nil {
-			return refuse(InvalidState, "No available key material pending rotation for the key: %s.", key.ARN)
+		if key.Origin == OriginExternal && (key.pending() == nil || k.pendingElsewhere(key)) {
+			return notPending(key)
 		}
 		return nil
 	}
@@ -134,13 +148,20 @@ func (k *Keys) RotateOnDemand(ctx context.Context, key *Key) error {
 			return k.boundaryError("rotate", key, err)
 		}
 	}
-	return k.edit(ctx, key, operation, func(next *Key) error {
-		if err := may(next); err != nil {
+	return k.editFamily(ctx, key, operation, func(f *family) error {
+		if err := may(f.own.next); err != nil {
 			return err
 		}
-		next.turn(made, RotationOnDemand, k.now())
+		if key.Origin == OriginExternal && !f.pendingEverywhere() {
+			return notPending(key)
+		}
+		f.own.next.turn(made, RotationOnDemand, k.now())
 		return nil
 	})
+}
+
+func notPending(key *Key) error {
+	return refuse(InvalidState, "No available key material pending rotation for the key: %s.", key.ARN)
 }
 
 // rotate makes the rotation of a key that is due.
@@ -152,12 +173,13 @@ func (k *Keys) rotate(ctx context.Context, e *entry) error {
 	}
 	now := k.now()
 	turned := false
-	_, err = k.change(ctx, e, func(next *Key) ([]kv.Op, error) {
-		if turned = next.State == StateEnabled && !next.NextRotation.IsZero() && !now.Before(next.NextRotation); turned {
+	_, err = k.changeFamily(ctx, e, func(f *family) error {
+		next := f.own.next
+		if turned = next.leads() == nil && next.State == StateEnabled && !next.NextRotation.IsZero() && !now.Before(next.NextRotation); turned {
 			next.turn(made, RotationAutomatic, now)
 			next.NextRotation = now.AddDate(0, 0, next.RotationPeriod)
 		}
-		return nil, nil
+		return nil
 	})
 	if turned && err == nil {
 		k.cfg.Log.Info("keys: key rotated", "key", key.ARN)
@@ -217,7 +239,7 @@ func (k *Keys) ListRotations(key *Key, all bool, marker string, limit int) (foun
 		if len(found) == limit {
 			return found, makeMarker(scope, found[limit-1].MaterialID), nil
 		}
-		found = append(found, key.rotation(m))
+		found = append(found, k.rotationOf(key, m))
 	}
 	return found, "", nil
 }

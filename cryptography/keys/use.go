@@ -177,9 +177,22 @@ func (k *Keys) materialOf(key *Key, blob []byte) (*material, error) {
 	if m := key.material(id); m != nil {
 		return m, nil
 	}
+	v, ok := k.byMaterial.Load(id)
+	if ok && v.(*entry) == key.entry {
+		// All related keys rotate in one commit, but are shown one after the other, under their locks: what one has
+		// encrypted already may come here before this one is. That it may be used is checked again (hold).
+		key.entry.write.Lock()
+		now := key.entry.now.Load()
+		key.entry.write.Unlock()
+		if now != nil {
+			if m := now.material(id); m != nil {
+				return m, nil
+			}
+		}
+	}
 	// That the ciphertext belongs to another key is said only within one account: nobody learns which material
 	// exists elsewhere.
-	if v, ok := k.byMaterial.Load(id); ok && v.(*entry).account == key.Account {
+	if ok && v.(*entry).account == key.Account {
 		return nil, errIncorrect
 	}
 	return nil, errCiphertext
