@@ -71,6 +71,8 @@ func (k *Key) Enabled() bool { return k.State == StateEnabled }
 //
 //	K | account | "key"   | key id      keyRecord
 //	K | account | "alias" | alias name  aliasRecord
+//	K | account | "used"  | key id      usageRecord (usage.go)
+//	K | ""      | "tracking" | ""       trackingRecord (usage.go)
 //	G | key id  | grant id              grantRecord (grant.go)
 //	g | "grantee"  | grantee  | key id | grant id   empty
 //	g | "retiring" | retiring | key id | grant id   empty
@@ -238,6 +240,10 @@ func (k *Keys) load(ctx context.Context) error {
 			}
 			k.aliases.Store(aliasKey{account, name}, a)
 			named[a.KeyID] = append(named[a.KeyID], name)
+		case kindUsed:
+			return k.loadUsage(name, en.Value)
+		case kindTracking:
+			return k.loadTracking(en.Value)
 		default:
 			return fmt.Errorf("unknown record kind %q", kind)
 		}
