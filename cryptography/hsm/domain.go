@@ -65,6 +65,19 @@ func (c *Client) DomainState(ctx context.Context) (state []byte, err error) {
 	return state, err
 }
 
+// Serial proves to another member of the domain, which Hear tells it, which
+// serial this one has: a session token of no session.
+func (c *Client) Serial(ctx context.Context) (proof []byte, err error) {
+	err = c.call(ctx, message.OpDomainState, nil, &message.Params{}, func(r *message.Result) { proof = bytes.Clone(r.Token) })
+	return proof, err
+}
+
+// Hear shows the HSM what Serial gave at another member. If that is ahead, the
+// HSM works with no key (ErrStale) until it has the newer state too.
+func (c *Client) Hear(ctx context.Context, proof []byte) error {
+	return c.call(ctx, message.OpStatus, proof, &message.Params{}, nil)
+}
+
 // CommandLog is a page of the HSM's command log from an entry on, with the
 // signed head of the whole log. Entries count from 1; what the HSM no longer
 // keeps is left out at the beginning. A LogReader checks pages and follows

@@ -38,7 +38,8 @@ func (c *Client) ImportBegin(ctx context.Context, bits int, algorithm string, sp
 // ErrMaterial.
 func (c *Client) ImportKey(ctx context.Context, token, wrapped []byte, spec KeySpec, notAfter time.Time) (Key, error) {
 	var k Key
-	p := message.Params{Blob: wrapped, Spec: spec.Spec, Usage: spec.Usage, Origin: spec.Origin, Name: spec.KeyARN}
+	p := spec.params()
+	p.Blob = wrapped
 	if !notAfter.IsZero() {
 		p.NotAfter = uint64(notAfter.UnixMilli())
 	}

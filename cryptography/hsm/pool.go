@@ -103,6 +103,9 @@ func (p *Pool) everyone(ctx context.Context, signed []byte) (quorum.CommandResul
 		result = r
 		done++
 	}
+	if len(problems) > 0 && done > 0 {
+		p.compare(ctx)
+	}
 	switch {
 	case len(members) == 0:
 		return result, ErrNoMember
@@ -168,7 +171,26 @@ func (p *Pool) follow(ctx context.Context, token []byte) error {
 	if !done {
 		return problem
 	}
+	p.compare(ctx)
 	return nil
+}
+
+// compare tells the members of each other, so that one that missed a change
+// does not go on with what it has. One that cannot be told is either lost or
+// has no domain.
+func (p *Pool) compare(ctx context.Context) {
+	members := p.group.list(false)
+	for _, m := range members {
+		proof, err := m.Serial(ctx)
+		if err != nil {
+			continue
+		}
+		for _, other := range members {
+			if other != m {
+				_ = other.Hear(ctx, proof)
+			}
+		}
+	}
 }
 
 // A caller does one operation: a link, or a group of them.
@@ -218,27 +240,33 @@ func (g *group) Call(ctx context.Context, op uint64, token []byte, params func([
 }
 
 // all does one operation at every member. A member that is alive and refuses
-// is left out from then on: behind a fence that it lacks it could open what
-// the others do not.
+// what others did is left out from then on: behind a fence that it lacks it
+// could open what the others do not. If all refuse, that is the answer.
 func (g *group) all(ctx context.Context, members []*Client, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
 	err := error(ErrNoMember)
-	done := false
+	var refused []*Client
 	for _, m := range members {
 		problem := m.link.Call(ctx, op, token, params, result)
-		if problem == nil {
-			done = true
-			continue
-		}
-		if ctx.Err() != nil {
+		switch {
+		case problem == nil:
+		case ctx.Err() != nil:
 			return problem
+		default:
+			if g.lost(ctx, m, problem) {
+				members = slices.DeleteFunc(slices.Clone(members), func(o *Client) bool { return o == m })
+			} else {
+				refused = append(refused, m)
+			}
+			err = problem
 		}
+	}
+	if len(refused) == len(members) {
+		return err
+	}
+	for _, m := range refused {
 		g.remove(m)
-		err = problem
 	}
-	if done {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // lost says whether an error means that the member is gone, and leaves it out

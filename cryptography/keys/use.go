@@ -22,6 +22,8 @@ type Use struct {
 	DryRun bool
 	// Event and Request are remembered for GetKeyLastUsage.
 	Event, Request string
+	// For is whom the secret is for, of the operations that give one; nil: the caller.
+	For *Recipient
 }
 
 // A Usage is the last successful use of a key.
@@ -90,6 +92,9 @@ func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
 	if u.DryRun {
 		return errDryRun
 	}
+	if u.For != nil && len(u.For.Sealed.Envelope) == 0 {
+		return errUnsealed
+	}
 	k.note(u, operation)
 	return nil
 }
@@ -157,7 +162,7 @@ func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[strin
 			return err
 		}
 		materialID = hex.EncodeToString(m.ID)
-		plaintext, err = k.cfg.Boundary.Decrypt(ctx, m.EKT, blob, encCtx)
+		plaintext, err = k.boundary(u).Decrypt(ctx, m.EKT, blob, encCtx)
 		return k.ciphertextError("decrypt", now, err)
 	})
 	if err != nil {
@@ -243,7 +248,7 @@ func (k *Keys) GenerateDataKey(ctx context.Context, u Use, n int, encCtx map[str
 		}
 		materialID = now.MaterialID
 		var err error
-		plaintext, blob, err = k.cfg.Boundary.GenerateDataKey(ctx, now.current().EKT, n, encCtx, withPlaintext)
+		plaintext, blob, err = k.boundary(u).GenerateDataKey(ctx, now.current().EKT, n, encCtx, withPlaintext)
 		return k.boundaryError("generate a data key", now, err)
 	})
 	if err != nil {
@@ -273,6 +278,8 @@ func (k *Keys) boundaryError(what string, key *Key, err error) error {
 		return nil
 	case errors.Is(err, hsm.ErrDenied) && key.expired(k.cfg.Clock.Now().Add(clockSkew)):
 		return refuse(InvalidState, "%s is pending import.", key.ARN)
+	case errors.Is(err, hsm.ErrAttestation):
+		return errAttestation(err)
 	case errors.Is(err, hsm.ErrBusy):
 		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):

@@ -308,8 +308,6 @@ func TestRefusalsBeforeAnythingIsLookedUp(t *testing.T) {
 		{"GenerateDataKey", obj("KeyId", k), "ValidationException", "Please specify either number of bytes or key spec."},
 		{"GenerateDataKey", obj("KeyId", k, "KeySpec", "AES_256", "NumberOfBytes", 32), "ValidationException", "Please specify either number of bytes or key spec."},
 		{"GenerateDataKeyWithoutPlaintext", obj("KeyId", k), "ValidationException", "Please specify either number of bytes or key spec."},
-		{"GenerateDataKey", obj("KeyId", k, "KeySpec", "AES_256", "Recipient", map[string]any{}), unsupported, "Recipient is not supported."},
-		{"Decrypt", obj("CiphertextBlob", "AAAA", "Recipient", map[string]any{}), unsupported, "Recipient is not supported."},
 		{"Encrypt", obj("KeyId", k, "Plaintext", base64.StdEncoding.EncodeToString(make([]byte, 4097))), "ValidationException", "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: Member must have length less than or equal to 4096"},
 		{"Encrypt", obj("KeyId", k), "ValidationException", "1 validation error detected: Value null at 'plaintext' failed to satisfy constraint: Member must not be null"},
 		{"Encrypt", obj("KeyId", k, "Plaintext", "AAAA", "EncryptionAlgorithm", "RSAES_OAEP_SHA_1", "EncryptionContext", ctxPairs{"a": "b"}), "ValidationException", "EncryptionContext is valid only with the algorithm SYMMETRIC_DEFAULT."},

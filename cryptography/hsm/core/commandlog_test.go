@@ -43,7 +43,7 @@ func entries(t *testing.T, h *hsm, from *message.LogReader) (all []message.LogEn
 }
 
 func TestTheLogTellsWhatWasCommandedAndHowOftenWhatWasAsked(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	h.found(all, 0)
@@ -111,7 +111,7 @@ func TestTheLogTellsWhatWasCommandedAndHowOftenWhatWasAsked(t *testing.T) {
 }
 
 func TestAnEntryCannotBeTakenOutOrChangedUnseen(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	h.found(all, 0)
@@ -235,7 +235,7 @@ func TestTheLogIsBoundedAndItsEndSurvives(t *testing.T) {
 }
 
 func TestWhatCannotBeWrittenIntoTheLogIsNotDone(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	h.found(all, 0)
@@ -265,7 +265,7 @@ func TestWhatCannotBeWrittenIntoTheLogIsNotDone(t *testing.T) {
 // The promise of the protocol, for all that a domain does: nothing that leaves
 // an HSM, as an answer or into its store, holds a secret in the clear.
 func TestNoCommandOutputsKeyMaterial(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	var answers [][]byte
 	stores := []*store{newStore(), newStore(), newStore()}
 	var members []*hsm

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,8 +177,15 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 		brings,
 		{Alg: "ECDH", Public: h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT").Public},
 	}
+	var seal message.Conditions
+	params = append(params, message.Params{Conditions: seal.Append(nil)}, message.Params{Epoch: 1})
+	// What closes keys comes last.
+	last := []uint64{message.OpSealConditions, message.OpRaiseFence}
+	table := core.Operations()
+	order := slices.DeleteFunc(slices.Sorted(maps.Keys(table)), func(op uint64) bool { return slices.Contains(last, op) })
 	succeeded := make(map[uint64]bool)
-	for op, name := range core.Operations() {
+	for _, op := range append(order, last...) {
+		name := table[op]
 		for _, p := range params {
 			for _, token := range [][]byte{nil, key, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token} {
 				for _, host := range []*link.Peer{h.supervisor, authority} {

@@ -20,7 +20,7 @@ var errPower = errors.New("the power went out")
 // the change, knows all keys that it made, has a log that continues, and has
 // done nothing that a restart forgets.
 func TestAnHSMThatIsKilledInTheMiddleOfAChangeComesBackWhole(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	three := all[:3]
 	day := uint64(24 * time.Hour / time.Millisecond)
 	member := waiting(t, newStore())
@@ -99,7 +99,7 @@ func TestAnHSMThatIsKilledInTheMiddleOfAChangeComesBackWhole(t *testing.T) {
 }
 
 func TestFoundingAndJoiningSurviveAKill(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	founder := waiting(t, newStore())
 	founder.found(all, 0)
 	prepared := newStore()

@@ -21,7 +21,7 @@ import (
 type custodian = hsmtest.Custodian
 
 var (
-	custodians   = hsmtest.Custodians
+	five         = hsmtest.Custodians
 	newCustodian = hsmtest.NewCustodian
 	operatorsOf  = hsmtest.Operators
 	order        = hsmtest.Signed

@@ -222,5 +222,8 @@ func (h *HSM) enact(next *custody) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.held = next
+	if next.d == nil {
+		h.newest.Store(0) // serials of another domain are no news
+	}
 	return nil
 }

@@ -36,7 +36,7 @@ func TestADomainOfTheFirstVersionOpens(t *testing.T) {
 	}
 	// And it goes on: it rotates, is sealed anew, and can be given operators.
 	h.must(message.OpRotateDomainKeys, nil, message.Params{})
-	all := custodians(t)
+	all := five(t)
 	id := h.state().ID
 	h.obeys(quorum.CreateDomain, founding(h, all, 0), all...)
 	h = mustOpen(t, s)
@@ -89,7 +89,7 @@ func TestAnHSMWithoutADomainOnlyWaits(t *testing.T) {
 }
 
 func TestADomainIsFoundedByAllItsOperators(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	id := quorum.ID{1, 2, 3}
@@ -97,7 +97,7 @@ func TestADomainIsFoundedByAllItsOperators(t *testing.T) {
 	other := a
 	other.Member = quorum.ID{9}
 	flagged := a
-	flagged.Flags = 1
+	flagged.Flags = 1 << 40
 	for name, c := range map[string]struct {
 		command quorum.Command
 		signers []*custodian
@@ -131,7 +131,7 @@ func TestADomainIsFoundedByAllItsOperators(t *testing.T) {
 }
 
 func TestEnoughOfTheRightOperatorsMustSign(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	h := waiting(t, newStore())
 	h.found(all, 0)
 	rotate := quorum.RotateArguments{}
@@ -167,7 +167,7 @@ func TestEnoughOfTheRightOperatorsMustSign(t *testing.T) {
 }
 
 func TestACommandIsObeyedOnceAndOnlyWhereAndWhenItWasMeant(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	h.found(all, 0)
@@ -212,7 +212,7 @@ func TestACommandIsObeyedOnceAndOnlyWhereAndWhenItWasMeant(t *testing.T) {
 func once() quorum.RotateArguments { return quorum.RotateArguments{} }
 
 func TestHSMsJoinAndLeaveADomain(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first := waiting(t, newStore())
 	first.found(all, 0)
 	key := bytes.Clone(first.newKey())
@@ -264,7 +264,7 @@ func TestHSMsJoinAndLeaveADomain(t *testing.T) {
 }
 
 func TestAMemberThatIsRemovedLosesTheKeys(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second := waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -285,7 +285,7 @@ func TestAMemberThatIsRemovedLosesTheKeys(t *testing.T) {
 }
 
 func TestOnlyTheNextStateOfTheSameDomainIsInstalled(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second := waiting(t, newStore()), waiting(t, newStore())
 	created := first.found(all, 0)
 	joined := second.join(all, first)
@@ -342,7 +342,7 @@ func TestOnlyTheNextStateOfTheSameDomainIsInstalled(t *testing.T) {
 }
 
 func TestAMemberThatMissedChangesCatchesUpWithTheLastToken(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second, third := waiting(t, newStore()), waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -366,8 +366,54 @@ func TestAMemberThatMissedChangesCatchesUpWithTheLastToken(t *testing.T) {
 	understandEachOther(t, first, second, third)
 }
 
+func TestAMemberThatHearsOfALaterStateStopsUntilItHasIt(t *testing.T) {
+	all := five(t)
+	first, second := waiting(t, newStore()), waiting(t, newStore())
+	first.found(all, 0)
+	second.join(all, first)
+	key := bytes.Clone(first.newKey())
+	serial := func(h *hsm) []byte { return bytes.Clone(h.must(message.OpDomainState, nil, message.Params{}).Token) }
+	works := func() uint64 {
+		_, status := second.do(message.OpEncrypt, key, message.Params{Data: []byte("x")})
+		return status
+	}
+	token := first.obeys(quorum.ModifyOperators, quorum.OperatorsArguments{Operators: operatorsOf(all[:4])}, all[0], all[1], all[2]).Token
+	second.must(message.OpStatus, serial(first), message.Params{})
+	if status := works(); status != link.StatusOK {
+		t.Errorf("a change that is in effect nowhere stopped a member: %d", status)
+	}
+	if status := first.install(token, all[0], all[2]); status != link.StatusOK {
+		t.Fatal(status)
+	}
+	proof := serial(first)
+	for i := range proof {
+		bad := bytes.Clone(proof)
+		bad[i] ^= 1
+		second.must(message.OpStatus, bad, message.Params{})
+	}
+	second.must(message.OpStatus, proof[:20], message.Params{})
+	second.now = second.now.Add(2 * time.Hour)
+	second.must(message.OpStatus, proof, message.Params{})
+	if status := works(); status != link.StatusOK {
+		t.Errorf("a proof that is changed or expired stopped a member: %d", status)
+	}
+	second.now = first.now
+	second.must(message.OpStatus, proof, message.Params{})
+	if status := works(); status != link.StatusStale {
+		t.Errorf("after it heard of a later state: %d", status)
+	}
+	first.must(message.OpStatus, serial(second), message.Params{})
+	first.must(message.OpEncrypt, key, message.Params{Data: []byte("x")})
+	if status := second.install(token, all[0], all[2]); status != link.StatusOK {
+		t.Fatal(status)
+	}
+	if status := works(); status != link.StatusOK {
+		t.Errorf("after it caught up: %d", status)
+	}
+}
+
 func TestRotationIsTheOperatorsBusinessOnceThereAreSome(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second, third := waiting(t, newStore()), waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -425,7 +471,7 @@ func TestRotationIsTheOperatorsBusinessOnceThereAreSome(t *testing.T) {
 // What follows a standing order may only be a rotation: whatever else a token
 // changes has to be installed by the operators.
 func TestNothingButARotationIsTakenOver(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second := waiting(t, newStore()), waiting(t, newStore())
 	first.found(all, 0)
 	second.join(all, first)
@@ -476,7 +522,7 @@ func TestNothingButARotationIsTakenOver(t *testing.T) {
 }
 
 func TestOperatorsPlaceHostsAndRoots(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	h.found(all, 0)

@@ -81,7 +81,7 @@ func FuzzParsers(f *testing.F) {
 // What a host can bring to the domain: none of it is obeyed, opens, or panics,
 // unless it is what was really signed.
 func FuzzCommands(f *testing.F) {
-	all := custodians(f)
+	all := five(f)
 	h := waiting(f, newStore())
 	h.found(all, 2)
 	record := waiting(f, newStore()).must(message.OpMember, nil, message.Params{}).Record

@@ -24,7 +24,9 @@ import (
 // one that decrypts.
 
 // importUsage binds an import token to what it is for.
-func importUsage(spec, usage string) string { return "IMPORT " + spec + " " + usage }
+func importUsage(spec, usage string) string { return importPrefix + spec + " " + usage }
+
+const importPrefix = "IMPORT "
 
 // wrapping is an algorithm by which material is wrapped: RSAES-OAEP (RFC 8017
 // section 7.1) of the material, or, as CKM_RSA_AES_KEY_WRAP of PKCS #11, of an
@@ -92,7 +94,11 @@ func (c *call) importKey() uint64 {
 	if !importable(p.Spec, p.Usage) || p.Origin != message.OriginExternal {
 		return link.StatusBadRequest
 	}
-	private, status := c.open()
+	// Not open: the token of a wrapping key is no use of the key that it wraps for, and has no fence or conditions.
+	private, status := c.d.unseal(c.token, &c.attrs, c.material[:])
+	if status == link.StatusOK {
+		status = c.attrs.admits(c.host, c.h.cfg.Now())
+	}
 	if status != link.StatusOK {
 		return status
 	}

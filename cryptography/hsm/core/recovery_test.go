@@ -64,7 +64,7 @@ func (h *hsm) recover(token []byte, shares []quorum.SentShare, signers ...*custo
 }
 
 func TestADomainWhoseHSMsAreAllLostIsRecoveredFromShares(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first, second := waiting(t, newStore()), waiting(t, newStore())
 	created := first.found(all, 3)
 	if len(created.Shares) != 5 {
@@ -140,7 +140,7 @@ func TestADomainWhoseHSMsAreAllLostIsRecoveredFromShares(t *testing.T) {
 }
 
 func TestADomainIsRecoveredFromTheMemberInTheSafe(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	safe := newStore()
 	first := waiting(t, newStore())
 	first.found(all, 0)
@@ -193,7 +193,7 @@ func TestADomainIsRecoveredFromTheMemberInTheSafe(t *testing.T) {
 }
 
 func TestAVolatileHSMForgetsAndJoinsAgain(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	first := waiting(t, newStore())
 	first.found(all, 0)
 	volatile := func() *hsm {
@@ -221,7 +221,7 @@ func TestAVolatileHSMForgetsAndJoinsAgain(t *testing.T) {
 }
 
 func TestSelfDestructLeavesNothing(t *testing.T) {
-	all := custodians(t)
+	all := five(t)
 	s := newStore()
 	h := waiting(t, s)
 	h.found(all, 2)
