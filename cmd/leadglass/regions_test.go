@@ -401,6 +401,61 @@ func TestTheGoSDKReplicatesAsymmetricAndHMACKeys(t *testing.T) {
 	refusedAs[*kmstypes.UnsupportedOperationException](t, "rotation of an asymmetric key", err)
 }
 
+// The official AWS Encryption SDKs, with their multi-Region-aware keyrings,
+// open in one Region what they, or leadglass seal, sealed in another, and
+// leadglass open what they sealed.
+func TestTheOfficialEncryptionSDKsOpenInAnotherRegionWhatWasSealedInOne(t *testing.T) {
+	defer ended(t)
+	r := newRegions(t)
+	_, arn := r.multiRegion(t, &kms.CreateKeyInput{})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, []byte("x-ray"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(t *testing.T, args ...string) {
+		t.Helper()
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(r.env("customer"), runMain+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v %s", args, err, out)
+		}
+	}
+	same := func(t *testing.T, name string) {
+		t.Helper()
+		if got, err := os.ReadFile(name); err != nil || string(got) != "x-ray" {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
+	}
+	t.Run("leadglass", func(t *testing.T) {
+		sealed, opened := filepath.Join(dir, "sealed"), filepath.Join(dir, "opened")
+		run(t, self, "seal", plain, "-o", sealed, "--key", *arn(us))
+		run(t, self, "open", sealed, "-o", opened, "--key", *arn(eu))
+		same(t, opened)
+	})
+	for name, official := range map[string]func(t *testing.T) []string{
+		"Go":         func(t *testing.T) []string { return []string{officialGo(t)} },
+		"JavaScript": func(t *testing.T) []string { return officialJS(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			sdk := official(t)
+			at := func(what string) string { return filepath.Join(dir, name+what) }
+			run(t, append(slices.Clone(sdk), "seal", *arn(us), plain, at("sealed"))...)
+			run(t, append(slices.Clone(sdk), "open", *arn(ap), at("sealed"), at("opened"))...)
+			same(t, at("opened"))
+			run(t, self, "open", at("sealed"), "-o", at("ours"), "--key", *arn(eu))
+			same(t, at("ours"))
+			run(t, self, "seal", plain, "-o", at("sealed here"), "--key", *arn(eu))
+			run(t, append(slices.Clone(sdk), "open", *arn(us), at("sealed here"), at("theirs"))...)
+			same(t, at("theirs"))
+		})
+	}
+}
+
 func TestRegionsThatCannotBeServedAreRefusedAtTheStart(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
