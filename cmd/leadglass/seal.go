@@ -434,7 +434,7 @@ different texts.
 
 --context names pairs that the message must have; it may have more.
 
-With --key of a multi-Region key opens what any related key sealed, too.
+A --key that is in several Regions (mrk-…) opens what a related key sealed, too.
 
 Needs kms:Decrypt on one of the keys, and kms:DescribeKey if --key is no ARN.
 Uses the ambient credentials and endpoint, like any AWS tool.`,
