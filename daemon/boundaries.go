@@ -13,7 +13,7 @@ import (
 // passes through this process; when both are ready no further host can be placed.
 func (d *Daemon) startBoundaries(ctx context.Context) (err error) {
 	d.hsm, err = hsm.Start(ctx, hsm.Config{
-		StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey,
+		StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard,
 		Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("hsm"),
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/boundary"
+	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/identity/authority"
 	"github.com/leadglass/leadglass/identity/federation"
 	"github.com/leadglass/leadglass/service/leadglass"
@@ -111,8 +112,8 @@ func measures(r *boundary.Report) []string {
 // Warnings are what whoever runs this plane should know.
 func (d *Daemon) Warnings() []string {
 	var out []string
-	if d.cfg.SealKey == "" {
-		out = append(out, fmt.Sprintf("the HSM's state is sealed in software with a key in %s; who copies the whole data folder has both. Keep the key elsewhere with --seal-key.",
+	if d.cfg.SealKey == "" && d.cfg.Guard == (hsm.Guard{}) {
+		out = append(out, fmt.Sprintf("the HSM's state is sealed in software with a key in %s; who copies the whole data folder has both. Keep the key elsewhere with --seal-key, or let hardware guard it with --tpm or --pkcs11-module.",
 			filepath.Join(d.cfg.DataDir, "hsm", "seal.key")))
 	}
 	if d.keyring != nil {

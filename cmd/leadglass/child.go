@@ -1,12 +1,19 @@
 package main
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"runtime"
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/boundary"
+	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/hsm/core"
+	"github.com/leadglass/leadglass/cryptography/hsm/message"
+	"github.com/leadglass/leadglass/cryptography/hsm/pkcs11"
+	"github.com/leadglass/leadglass/cryptography/hsm/tpm"
+	"github.com/leadglass/leadglass/cryptography/secret"
 	authority "github.com/leadglass/leadglass/identity/authority/core"
 )
 
@@ -14,6 +21,13 @@ import (
 // as one: `leadglass hsm` and `leadglass authority` are for `leadglass serve`
 // alone, which gives them their sockets and their state directory.
 func runChild(args []string) (code int, isChild bool) {
+	if len(args) == 5 && args[1] == hsm.TokenCommand {
+		if err := runToken(args[2:]); err != nil {
+			os.Stderr.WriteString("leadglass " + args[1] + ": " + err.Error() + "\n")
+			return 1, true
+		}
+		return 0, true
+	}
 	if len(args) != 2 {
 		return 0, false
 	}
@@ -36,10 +50,37 @@ func hsmRole(env *boundary.Env) error {
 	for _, l := range env.Links {
 		m.Links = append(m.Links, l)
 	}
-	if len(env.Files) > 0 {
-		m.SealKey = env.Files[0]
+	for _, f := range env.Files {
+		m.Files = append(m.Files, f)
+	}
+	m.Guard = func(kind string, conn io.ReadWriter, soft *core.SoftwareSeal) (core.Guard, error) {
+		if kind == message.GuardPKCS11 {
+			return pkcs11.New(conn), nil
+		}
+		auth, err := soft.Derive("leadglass tpm auth v1")
+		if err != nil {
+			return nil, err
+		}
+		defer secret.Wipe(auth)
+		return tpm.New(conn, auth)
 	}
 	return m.Run()
+}
+
+// runToken runs this process as the one that a PKCS#11 module is loaded into
+// (`leadglass hsm-p11`); it, too, is for `leadglass serve` alone. What it is to
+// do is in its arguments, the socket of the HSM is descriptor 3, the PIN is
+// read from descriptor 4.
+func runToken(args []string) error {
+	if err := boundary.Harden(); err != nil {
+		return err
+	}
+	pin, err := io.ReadAll(io.LimitReader(os.NewFile(4, "pin"), 4096))
+	if err != nil {
+		return err
+	}
+	o := pkcs11.Options{Module: args[0], Token: args[1], Key: args[2]}
+	return pkcs11.Serve(os.NewFile(3, "hsm"), o, bytes.TrimSpace(pin))
 }
 
 func authorityRole(env *boundary.Env) error {

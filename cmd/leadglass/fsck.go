@@ -44,6 +44,7 @@ well, 1 not.`,
 	}
 	c.Flags().StringVar(&cfg.DataDir, "data", dataDir(), "data folder of the plane")
 	c.Flags().StringVar(&cfg.SealKey, "seal-key", "", "file with the key that seals the HSM's state")
+	guardFlags(c.Flags(), &cfg)
 	c.Flags().BoolVar(&cfg.Insecure, "insecure-no-lockdown", false, "start the boundaries even where they cannot be locked down")
 	out.flag(c)
 	return c

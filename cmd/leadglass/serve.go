@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/leadglass/leadglass/daemon"
 )
@@ -85,8 +87,10 @@ others --private-issuers and --issuer-ca.`,
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:4599", "address to serve at")
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate chain (PEM)")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "private key of the certificate (PEM)")
-	f.StringVar(&cfg.Region, "region", "us-east-1", "region that the plane answers for")
+	f.StringVar(&cfg.Region, "region", "us-east-1", "home region: of identities, and of keys unless a request is signed for another")
+	f.StringSliceVar(&cfg.AdditionalRegions, "additional-regions", nil, "further regions that the plane answers for, with keys of their own, as in eu-central-1,eu-west-1")
 	f.StringVar(&cfg.SealKey, "seal-key", "", "file with the key that seals the HSM's state (default DATA/hsm/seal.key; keep it on other media)")
+	guardFlags(f, &cfg)
 	f.StringSliceVar(&cfg.KeyMode, "key-mode", nil, "services (signing names, or all) whose signatures this process checks itself, with keys of the day from the authority (docs/trust-model.md); empty: the authority witnesses every request")
 	f.DurationVar(&cfg.KeyTTL, "key-ttl", 0, "how long key mode keeps a key, at most 5m (default 1m)")
 	f.StringVar(&cfg.IssuerCA, "issuer-ca", "", "certificates (PEM) that may vouch for OpenID Connect issuers, beside the system's")
@@ -98,6 +102,16 @@ others --private-issuers and --issuer-ca.`,
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&configFile, "config", "", "file of settings, one \"name = value\" a line, the names of these flags")
 	return c
+}
+
+// guardFlags are those of the hardware that guards the HSM's seal.
+func guardFlags(f *pflag.FlagSet, cfg *daemon.Config) {
+	f.StringVar(&cfg.Guard.TPM, "tpm", "", "TPM 2.0 that guards the HSM's state, as /dev/tpmrm0 (unix:PATH for one in software)")
+	f.StringVar(&cfg.Guard.PKCS11Module, "pkcs11-module", "", "library of a PKCS#11 token that guards the HSM's state")
+	f.StringVar(&cfg.Guard.PKCS11Token, "pkcs11-token", "", "label of the token")
+	f.StringVar(&cfg.Guard.PKCS11Key, "pkcs11-key", "", "label of the token's AES key, made if absent (default leadglass)")
+	f.StringVar(&cfg.Guard.PKCS11PINFile, "pkcs11-pin-file", "", "file with the token's PIN")
+	f.BoolVar(&cfg.Guard.Upgrade, "seal-upgrade", false, "accept a state that was sealed without --tpm or --pkcs11-module, and seal it anew; for one start")
 }
 
 // readConfig sets the flags that a settings file names and the command line does not.
@@ -147,7 +161,7 @@ func serve(ctx context.Context, out io.Writer, cfg daemon.Config) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "Leadglass %s serves %s at %s\n", cfg.Version, cfg.Region, d.URL())
+	fmt.Fprintf(out, "Leadglass %s serves %s at %s\n", cfg.Version, strings.Join(append([]string{cfg.Region}, cfg.AdditionalRegions...), ", "), d.URL())
 	for _, w := range d.Warnings() {
 		fmt.Fprintln(out, "warning:", w)
 	}

@@ -54,3 +54,6 @@ func (*Child) Stop() {}
 
 // Run fails with ErrUnsupported.
 func Run(Role) error { return ErrUnsupported }
+
+// Harden fails with ErrUnsupported.
+func Harden() error { return ErrUnsupported }

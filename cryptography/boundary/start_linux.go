@@ -130,6 +130,7 @@ func Start(cfg Config) (*Child, error) {
 	if err := c.spawn(&cfg, append(files, cfg.Files...)); err != nil {
 		return nil, err
 	}
+	inherited.close() // or the end of the child would not be the end of its control socket
 	if err := c.handshake(&cfg); err != nil {
 		_ = c.cmd.Process.Kill()
 		<-c.done

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
+	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
 func newKeyOf(t testing.TB, c *hsm.Client, spec, usage string) hsm.Key {
@@ -95,4 +97,76 @@ func TestAsymmetricKeysWorkOverTheLink(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What asymmetric operations open or agree on is their caller's, and stays
+// nowhere in the HSM. (The bare numbers of private keys are another matter: the
+// libraries leave them in structures of their own, until that memory is used
+// again.)
+func TestWhatAnAsymmetricOperationGivesOutStaysNowhere(t *testing.T) {
+	p := hsmtest.Start(t, hsm.Config{StateDir: t.TempDir()})
+	c, ctx := p.Client(), t.Context()
+	needles := map[string][]byte{}
+	mask := func(name string, b []byte) {
+		t.Helper()
+		if len(b) < 16 {
+			t.Fatalf("%s: %d bytes", name, len(b))
+		}
+		for i := range b {
+			b[i] ^= hsmtest.Mask
+		}
+		needles[name] = b
+	}
+	cipher, agrees, symmetric := newKeyOf(t, c, "RSA_2048", "ENCRYPT_DECRYPT"), newKeyOf(t, c, "ECC_NIST_P384", "KEY_AGREEMENT"), newKey(t, c)
+	mac := newKeyOf(t, c, "HMAC_512", "GENERATE_VERIFY_MAC")
+	plain := make([]byte, 32)
+	rand.Read(plain)
+	blob, err := c.EncryptWith(ctx, cipher.EKT, "RSAES_OAEP_SHA_256", plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mask("the plaintext", plain)
+	own, err := ecdh.P384().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(own.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		opened, err := c.DecryptWith(ctx, cipher.EKT, "RSAES_OAEP_SHA_256", blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret.Wipe(opened)
+		shared, err := c.DeriveSharedSecret(ctx, agrees.EKT, "ECDH", spki)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair, err := c.GenerateDataKeyPair(ctx, symmetric.EKT, "ECC_NIST_P256", nil, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, err := c.GenerateMac(ctx, mac.EKT, "HMAC_SHA_512", []byte("message"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.VerifyMac(ctx, mac.EKT, "HMAC_SHA_512", []byte("another"), sum); !errors.Is(err, hsm.ErrAuthFailed) {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			secret.Wipe(shared)
+			secret.Wipe(pair.Private)
+			continue
+		}
+		mask("the shared secret", shared)
+		mask("the private key of a pair", bytes.Clone(pair.Private[32:68])) // the scalar and what is before it
+		secret.Wipe(pair.Private)
+	}
+	for name, needle := range needles {
+		if hsmtest.Holds(t, p.PID(), needle) {
+			t.Errorf("%s stayed in the HSM", name)
+		}
+	}
 }

@@ -38,6 +38,9 @@ type Config struct {
 	Offline  bool   // the HSM calls itself an offline member, whose state directory lies on media in a safe
 	Label    string // what the HSM calls itself as a member; empty: "software"
 
+	// Guard is hardware that guards the seal besides.
+	Guard Guard
+
 	Insecure bool         // start even if the lockdown is incomplete
 	Log      func(string) // lines that the child writes to stderr
 	Clock    clock.Clock  // zero: clock.System
@@ -89,7 +92,19 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		}
 		files = append(files, f)
 	}
-	setup := message.Setup{Supervisor: spki, Await: cfg.Await, Volatile: cfg.Volatile, Offline: cfg.Offline, Label: cfg.Label}
+	guard, err := cfg.Guard.start(cfg.Path, cfg.Log)
+	if err != nil {
+		return nil, errors.Join(err, closeAll(files))
+	}
+	// Once the HSM is ready it asks its guard nothing more.
+	defer guard.end()
+	if guard.conn != nil {
+		files = append(files, guard.conn)
+	}
+	setup := message.Setup{
+		Supervisor: spki, Await: cfg.Await, Volatile: cfg.Volatile, Offline: cfg.Offline, Label: cfg.Label,
+		Guard: cfg.Guard.kind(), Upgrade: cfg.Guard.Upgrade, SealKey: cfg.SealKeyFile != "",
+	}
 	child, err := boundary.Start(boundary.Config{
 		Name: "hsm", Args: cfg.Args, Path: cfg.Path, StateDir: cfg.StateDir, Links: links, Files: files,
 		Setup: setup.Append(nil), Insecure: cfg.Insecure, Log: cfg.Log,

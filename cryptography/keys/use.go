@@ -49,6 +49,9 @@ func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
 	if cur.stale {
 		return nil, &Error{Kind: Unavailable, Message: cur.ARN + " is unavailable."}
 	}
+	if !cur.expires.IsZero() {
+		cur = cur.asOf(k.cfg.Clock.Now())
+	}
 	if cur != u.Key {
 		if u.Again == nil {
 			return nil, &Error{Kind: Unavailable, Message: cur.ARN + " was changed during the call."}
@@ -179,9 +182,22 @@ func (k *Keys) materialOf(key *Key, blob []byte) (*material, error) {
 	if m := key.material(id); m != nil {
 		return m, nil
 	}
+	v, ok := k.byMaterial.Load(id)
+	if ok && v.(*entry) == key.entry {
+		// All related keys rotate in one commit, but are shown one after the other, under their locks: what one has
+		// encrypted already may come here before this one is. That it may be used is checked again (hold).
+		key.entry.write.Lock()
+		now := key.entry.now.Load()
+		key.entry.write.Unlock()
+		if now != nil {
+			if m := now.material(id); m != nil {
+				return m, nil
+			}
+		}
+	}
 	// That the ciphertext belongs to another key is said only within one account: nobody learns which material
 	// exists elsewhere.
-	if v, ok := k.byMaterial.Load(id); ok && v.(*entry).account == key.Account {
+	if ok && v.(*entry).account == key.Account {
 		return nil, errIncorrect
 	}
 	return nil, errCiphertext
@@ -251,6 +267,10 @@ func (k *Keys) Random(ctx context.Context, n int) ([]byte, error) {
 	return b, nil
 }
 
+// clockSkew is how far the boundary's clock may be ahead of ours. It refuses
+// expired material by its own, and the answer is the same as a moment later.
+const clockSkew = time.Minute
+
 // boundaryError is what a failure of the boundary means to a caller.
 func (k *Keys) boundaryError(what string, key *Key, err error) error {
 	switch {
@@ -258,6 +278,8 @@ func (k *Keys) boundaryError(what string, key *Key, err error) error {
 		return nil
 	case errors.Is(err, hsm.ErrAttestation):
 		return errAttestation(err)
+	case errors.Is(err, hsm.ErrDenied) && key.expired(k.cfg.Clock.Now().Add(clockSkew)):
+		return refuse(InvalidState, "%s is pending import.", key.ARN)
 	case errors.Is(err, hsm.ErrBusy):
 		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):

@@ -13,7 +13,7 @@ import (
 // A call is one request between its target and its handler.
 type call struct {
 	*operation.Call
-	keys     *keys.Keys
+	keys     *keys.Keys // of the Region that the request is for
 	subjects []*subject // what the caller must be allowed, in the order of the asks
 	grantID  string     // RetireGrant: the grant that the token or the id means
 	names    []string   // see grantees
@@ -67,6 +67,7 @@ func (j *subject) ask(key *keys.Key) operation.Ask {
 // describe sets the condition keys that a key itself has.
 func describe(k *operation.Keys, key *keys.Key) {
 	specKeys(k, key.Spec, key.Usage, key.Origin)
+	regionKeys(k, key.MultiRegionType())
 	if len(key.Aliases) > 0 {
 		k.Set("kms:ResourceAliases", key.Aliases...)
 	}
@@ -81,7 +82,6 @@ func specKeys(k *operation.Keys, spec, usage, origin string) {
 	k.Set("kms:KeyOrigin", origin)
 	k.Set("kms:CustomerMasterKeySpec", spec)
 	k.Set("kms:CustomerMasterKeyUsage", usage)
-	k.Set("kms:MultiRegion", "false")
 }
 
 // again decides once more, on a newer snapshot of the key. It must look at

@@ -2,11 +2,10 @@ package core
 
 import (
 	"bytes"
+	"crypto/mlkem"
 	"errors"
 	"fmt"
 	"maps"
-
-	"crypto/mlkem"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/quorum"
@@ -32,9 +31,6 @@ type custody struct {
 	shares   []quorum.SealedShare // of the recovery key, sealed to their holders: an answer that was lost can be had again
 }
 
-// domain is nil for an HSM without one.
-func (c *custody) domain() *domain { return c.d }
-
 // after is the custody once a command's nonce is used. Nonces that nothing can
 // come with any more are forgotten.
 func (c *custody) after(nonce quorum.ID, notAfter, now uint64) *custody {
@@ -56,7 +52,7 @@ func (c *custody) after(nonce quorum.ID, notAfter, now uint64) *custody {
 // commanded. A destroyed HSM is {9: 1}.
 func (c *custody) seal(sealer Sealer) ([]byte, error) {
 	if c.me == nil {
-		return sealer.Seal(link.AppendUint(link.AppendUint(link.AppendMap(nil, 1), 9), 1))
+		return sealDomain(sealer, link.AppendUint(link.AppendUint(link.AppendMap(nil, 1), 9), 1))
 	}
 	var encoded []byte
 	var order []quorum.DomainKey
@@ -100,7 +96,7 @@ func (c *custody) seal(sealer Sealer) ([]byte, error) {
 			b = link.AppendBytes(link.AppendBytes(link.AppendArray(b, 2), s.Operator[:]), s.Sealed)
 		}
 	}
-	return sealer.Seal(b)
+	return sealDomain(sealer, b)
 }
 
 func present(flags ...bool) (n int) {
@@ -114,7 +110,7 @@ func present(flags ...bool) (n int) {
 
 // unsealCustody reverses seal.
 func unsealCustody(sealer Sealer, memory *secret.Arena, sealed []byte) (*custody, error) {
-	b, err := sealer.Unseal(sealed)
+	b, err := openDomain(sealer, sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +210,7 @@ func (h *HSM) save(c *custody) error {
 	if err := h.cfg.Store.Save(bundleName, sealed); err != nil {
 		return fmt.Errorf("core: %w", err)
 	}
-	return nil
+	return domainSaved(h.cfg.Sealer)
 }
 
 // enact makes a custody durable, and then the one that counts. The caller
@@ -226,5 +222,8 @@ func (h *HSM) enact(next *custody) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.held = next
+	if next.d == nil {
+		h.newest.Store(0) // serials of another domain are no news
+	}
 	return nil
 }

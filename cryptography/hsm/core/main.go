@@ -13,17 +13,45 @@ import (
 
 // Main is what an HSM process runs, inside its boundary.
 type Main struct {
-	Store   Store
-	SealKey io.ReadWriter // a file of its own for the seal key; nil: in Store
-	Memory  *secret.Arena
-	Now     func() time.Time
-	Setup   []byte                      // message.Setup; its supervisor is at the first link
-	Links   []io.ReadWriter             // closed when their host is not let in, if they can be
-	Ready   func(identity []byte) error // tells the supervisor whom to expect
+	Store  Store
+	Files  []io.ReadWriter // the seal key, if it has a file of its own, and the connection of the guard, if there is one
+	Memory *secret.Arena
+	Now    func() time.Time
+	Setup  []byte                      // message.Setup; its supervisor is at the first link
+	Links  []io.ReadWriter             // closed when their host is not let in, if they can be
+	Ready  func(identity []byte) error // tells the supervisor whom to expect
+
+	// Guard is the hardware that the setup names, over its connection; soft is the seal beneath it. Nil: no kind of
+	// hardware is known here.
+	Guard func(kind string, conn io.ReadWriter, soft *SoftwareSeal) (Guard, error)
 
 	Build  string           // of the program, for the member record
 	Lock   []string         // which walls stand, for the same
 	Minute <-chan time.Time // each tick writes the counts of operations to the log; nil: they wait for its next reader
+}
+
+// seal is the seal that the setup asks for.
+func (m *Main) seal(setup *message.Setup) (Sealer, error) {
+	files := m.Files
+	var key io.ReadWriter
+	if setup.SealKey {
+		if len(files) == 0 {
+			return nil, errors.New("core: setup: no seal key")
+		}
+		key, files = files[0], files[1:]
+	}
+	soft, err := OpenSoftwareSeal(m.Store, key, m.Memory)
+	if err != nil || setup.Guard == "" {
+		return soft, err
+	}
+	if m.Guard == nil || len(files) == 0 {
+		return nil, fmt.Errorf("core: setup: no guard %q here", setup.Guard)
+	}
+	guard, err := m.Guard(setup.Guard, files[0], soft)
+	if err != nil {
+		return nil, fmt.Errorf("core: %w", err)
+	}
+	return NewGuardedSeal(soft, guard, m.Memory, setup.Upgrade), nil
 }
 
 // Run opens the domain and serves all links. It ends when the supervisor's
@@ -33,7 +61,8 @@ func (m *Main) Run() error {
 		return errors.New("core: no link to serve")
 	}
 	var setup message.Setup
-	if err := setup.Parse(m.Setup); err != nil {
+	err := setup.Parse(m.Setup)
+	if err != nil {
 		return fmt.Errorf("core: setup: %w", err)
 	}
 	cfg := Config{
@@ -41,11 +70,9 @@ func (m *Main) Run() error {
 		Label: setup.Label, Offline: setup.Offline, Build: m.Build, Lock: m.Lock,
 	}
 	if !cfg.Volatile {
-		seal, err := OpenSoftwareSeal(m.Store, m.SealKey, m.Memory)
-		if err != nil {
+		if cfg.Sealer, err = m.seal(&setup); err != nil {
 			return err
 		}
-		cfg.Sealer = seal
 	}
 	h, err := Open(cfg)
 	if err != nil {

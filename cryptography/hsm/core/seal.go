@@ -121,6 +121,14 @@ func writeSealKey(store Store, file io.ReadWriter, key []byte) error {
 	return nil
 }
 
+// Derive is a value of 32 bytes that follows from the seal key and says nothing
+// of it, for a guard that wants a password. The caller wipes it.
+func (s *SoftwareSeal) Derive(label string) ([]byte, error) {
+	var out [32]byte
+	err := s.key.Use(func(own []byte) error { kdf.Derive(&out, own, label, nil); return nil })
+	return out[:], err
+}
+
 // Name is "software".
 func (s *SoftwareSeal) Name() string { return "software" }
 
