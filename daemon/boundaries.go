@@ -12,8 +12,12 @@ import (
 // talks to the HSM over a socket of its own, so that its sealing key never
 // passes through this process; when both are ready no further host can be placed.
 func (d *Daemon) startBoundaries(ctx context.Context) (err error) {
+	roots, err := d.cfg.attestationRoots()
+	if err != nil {
+		return err
+	}
 	d.hsm, err = hsm.Start(ctx, hsm.Config{
-		StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard,
+		StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard, Roots: roots,
 		Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("hsm"),
 	})
 	if err != nil {

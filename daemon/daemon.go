@@ -56,6 +56,10 @@ type Config struct {
 	// PrivateIssuers the hosts, or host:port, of issuers that may have private addresses (identity/federation).
 	IssuerCA       string
 	PrivateIssuers []string
+	// AttestationRoots are PEM files of certificates that attestation documents may end in, and AWSAttestation says that
+	// documents of the public cloud's enclaves count as well. Both end when the HSM's domain gets operators.
+	AttestationRoots []string
+	AWSAttestation   bool
 	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
 	PublicURL string
 	// Directory limits what one account may hold; zero: AWS's defaults.
@@ -106,7 +110,8 @@ func (c *Config) valid() error {
 		errs = append(errs, fmt.Errorf("signing keys may be kept for at most %v, not %v", sessions.MaxKeyTTL, c.KeyTTL))
 	}
 	_, certErr := readCertificates(c.IssuerCA)
-	errs = append(errs, validPublicURL(c.PublicURL), certErr)
+	_, rootErr := c.attestationRoots()
+	errs = append(errs, validPublicURL(c.PublicURL), certErr, rootErr)
 	return errors.Join(errs...)
 }
 

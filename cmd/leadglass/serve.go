@@ -95,6 +95,8 @@ others --private-issuers and --issuer-ca.`,
 	f.DurationVar(&cfg.KeyTTL, "key-ttl", 0, "how long key mode keeps a key, at most 5m (default 1m)")
 	f.StringVar(&cfg.IssuerCA, "issuer-ca", "", "certificates (PEM) that may vouch for OpenID Connect issuers, beside the system's")
 	f.StringSliceVar(&cfg.PrivateIssuers, "private-issuers", nil, "hosts, or host:port, of OpenID Connect issuers that may have private addresses")
+	f.StringSliceVar(&cfg.AttestationRoots, "attestation-root", nil, "files of certificates (PEM) that attestation documents of enclaves may end in, while the HSM's domain has no operators")
+	f.BoolVar(&cfg.AWSAttestation, "allow-aws-attestation", false, "accept attestation documents of the public cloud's enclaves, while the HSM's domain has no operators")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "URL by which others reach the plane, for the tokens that it issues (default: where it serves)")
 	f.Var(quotasOf(&cfg), "quota", "what an account or an organization may hold, where AWS's defaults are too few, as in UsersPerAccount=200000,RolesPerAccount=50000")
 	f.BoolVar(&cfg.Insecure, "insecure-no-lockdown", false, "start the HSM and the authority even where they cannot be locked down; shown in health and log")
