@@ -276,10 +276,10 @@ func (k *Keys) boundaryError(what string, key *Key, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, hsm.ErrAttestation):
-		return errAttestation(err)
 	case errors.Is(err, hsm.ErrDenied) && key.expired(k.cfg.Clock.Now().Add(clockSkew)):
 		return refuse(InvalidState, "%s is pending import.", key.ARN)
+	case errors.Is(err, hsm.ErrAttestation):
+		return errAttestation(err)
 	case errors.Is(err, hsm.ErrBusy):
 		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):

@@ -11,8 +11,7 @@
 // allowed to use it (see resolve). Not done here: the life of keys
 // (cryptography/keys), signatures and the decision itself (gate).
 //
-// Custom key stores are not served: their operations are not in the table, and
-// their parameters are refused, never ignored.
+// What the model has and a key cannot do is refused, never ignored.
 package kms
 
 import (
