@@ -146,7 +146,7 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 		return err
 	}
 	d.keys, err = keys.Open(ctx, d.store, keys.Config{
-		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, Principals: d.directory.ResolvePrincipal, PrincipalARN: d.directory.PrincipalARN, Log: d.cfg.Logger,
+		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, AdditionalRegions: d.cfg.AdditionalRegions, Principals: d.directory.ResolvePrincipal, PrincipalARN: d.directory.PrincipalARN, Log: d.cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -192,13 +192,13 @@ func (d *Daemon) openServices(context.Context) error {
 	for i := range ops {
 		served[i] = ops[i].Info
 	}
-	router, err := wire.NewRouter(wire.RouterConfig{Regions: []string{d.cfg.Region}, Operations: served})
+	router, err := wire.NewRouter(wire.RouterConfig{Regions: d.keys.Regions(), Operations: served})
 	if err != nil {
 		return err
 	}
 	d.gate, err = gate.New(gate.Config{
 		Router: router, Operations: ops, Authenticator: d.sessions, Recorder: d.log, Accesses: d.directory, Clock: clock.System,
-		Region: d.cfg.Region, Operator: d.operator, Organizations: d.orgs, Resume: d.resume, Logger: d.cfg.Logger,
+		Region: d.cfg.Region, AdditionalRegions: d.cfg.AdditionalRegions, Operator: d.operator, Organizations: d.orgs, Resume: d.resume, Logger: d.cfg.Logger,
 	})
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/leadglass/leadglass/cryptography/keys"
 	"github.com/leadglass/leadglass/evidence/record"
 	"github.com/leadglass/leadglass/state/kv"
 	"github.com/leadglass/leadglass/verify/audit"
@@ -50,7 +51,7 @@ func Check(ctx context.Context, cfg Config) (report CheckReport, err error) {
 	d := &Daemon{cfg: cfg, fatal: make(chan error, 1), checking: true}
 	_, d.cancel = context.WithCancel(ctx)
 	defer func() { err = errors.Join(err, d.stop(context.WithoutCancel(ctx))) }()
-	for _, step := range []func(context.Context) error{d.openData, d.openState, d.openLog, d.openDomains} {
+	for _, step := range []func(context.Context) error{d.openData, d.openState, d.findRegions, d.openLog, d.openDomains} {
 		if err := step(ctx); err != nil {
 			return report, fmt.Errorf("daemon: %w", err)
 		}
@@ -84,6 +85,20 @@ func Check(ctx context.Context, cfg Config) (report CheckReport, err error) {
 		}
 	}
 	return report, nil
+}
+
+// findRegions takes the regions from the store: all that it holds keys of are
+// examined.
+func (d *Daemon) findRegions(ctx context.Context) error {
+	e, err := d.store.Get(ctx, regionName)
+	if err != nil {
+		return err
+	}
+	if e.Mod != 0 {
+		d.cfg.Region = string(e.Value)
+	}
+	d.cfg.AdditionalRegions, err = keys.StoredRegions(ctx, d.store)
+	return err
 }
 
 // countEntries reads the whole store; its engine checks every block's sum.

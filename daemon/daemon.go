@@ -16,6 +16,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,14 +38,16 @@ import (
 
 // Config is what a plane needs. DataDir and Listen are required.
 type Config struct {
-	DataDir  string
-	Listen   string // host:port; anything but loopback needs TLS
-	TLSCert  string // PEM files; both or none
-	TLSKey   string
-	Region   string    // empty: us-east-1
-	SealKey  string    // file of the HSM's software seal; empty: in the data folder
-	Guard    hsm.Guard // hardware that guards the seal besides
-	Insecure bool      // start the boundaries even where they cannot be locked down (I-10)
+	DataDir string
+	Listen  string // host:port; anything but loopback needs TLS
+	TLSCert string // PEM files; both or none
+	TLSKey  string
+	Region  string // the home region; empty: us-east-1
+	// AdditionalRegions have keys of their own. Identities, organizations and the audit log are one for all regions.
+	AdditionalRegions []string
+	SealKey           string    // file of the HSM's software seal; empty: in the data folder
+	Guard             hsm.Guard // hardware that guards the seal besides
+	Insecure          bool      // start the boundaries even where they cannot be locked down (I-10)
 	// KeyMode names the services (by signing name, or AllServices) whose requests
 	// are checked in key mode rather than witness mode: docs/trust-model.md.
 	KeyMode []string
@@ -63,6 +67,10 @@ type Config struct {
 	Binary        string       // of the boundaries; empty: this one
 }
 
+// regionShape is what a request may name as the region of a replica (the KMS
+// API's own pattern).
+var regionShape = regexp.MustCompile(`^([a-z]+-){2,3}[0-9]+$`)
+
 func (c *Config) valid() error {
 	var errs []error
 	if c.DataDir == "" {
@@ -80,6 +88,14 @@ func (c *Config) valid() error {
 	// It is a part of every ARN, where a colon or a star would mean something.
 	if c.Region == "" || len(c.Region) > 64 || strings.Trim(c.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		errs = append(errs, fmt.Errorf("region %q: use lower-case letters, digits and dashes, as in us-east-1", c.Region))
+	}
+	for i, region := range c.AdditionalRegions {
+		if len(region) > 32 || !regionShape.MatchString(region) {
+			errs = append(errs, fmt.Errorf("additional region %q: use a name like eu-central-1; clients take no other", region))
+		}
+		if region == c.Region || slices.Contains(c.AdditionalRegions[:i], region) {
+			errs = append(errs, fmt.Errorf("region %s is named twice", region))
+		}
 	}
 	for _, name := range c.KeyMode {
 		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
@@ -121,7 +137,7 @@ type Daemon struct {
 	stream    *authority.Watch  // in witness mode; for health alone
 	instance  string            // names this run in the records of issued keys
 	issuer    *federation.Issuer
-	keys      *keys.Keys
+	keys      *keys.Keys // of the home region
 	gate      *gate.Gate
 	operator  string // the operator's account
 
@@ -253,7 +269,11 @@ func (d *Daemon) watch(ctx context.Context) {
 			}
 		})
 	}
-	d.workers.Go(func() { d.keys.Run(ctx) })
+	for _, region := range d.keys.Regions() {
+		if k, ok := d.keys.In(region); ok {
+			d.workers.Go(func() { k.Run(ctx) })
+		}
+	}
 }
 
 // Stop answers what is under way, then ends everything. When ctx ends first,

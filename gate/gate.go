@@ -58,14 +58,16 @@ type Recorder interface {
 	AppendAll(ctx context.Context, es []log.Event) ([]log.Receipt, error)
 }
 
-// Config is what a gate needs; every field is required but Accesses, Organizations, Resume and Logger.
+// Config is what a gate needs; every field is required but AdditionalRegions, Accesses, Organizations, Resume and Logger.
 type Config struct {
 	Router        *wire.Router
 	Operations    []operation.Operation
 	Authenticator Authenticator
 	Recorder      Recorder
 	Clock         clock.Clock
-	Region        string
+	Region        string // the home region: of global services, and of requests that name none
+	// AdditionalRegions are served as well: requests are for the region that they are signed for.
+	AdditionalRegions []string
 	// Operator is the operator's account. Its log keeps the refusals of callers whose account is not known, and only
 	// its principals reach operator operations.
 	Operator string
@@ -115,7 +117,7 @@ func New(c Config) (*Gate, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{Config: c, table: make(map[*wire.OpInfo]*operation.Operation, len(c.Operations)), regions: []string{c.Region}}
+	g := &Gate{Config: c, table: make(map[*wire.OpInfo]*operation.Operation, len(c.Operations)), regions: append([]string{c.Region}, c.AdditionalRegions...)}
 	g.strangers.seed = maphash.MakeSeed()
 	for i := range c.Operations {
 		op := &c.Operations[i]

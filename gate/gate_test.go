@@ -54,6 +54,8 @@ type fixture struct {
 	events  []log.Event
 	appends func() error // nil: succeeds
 
+	region string                          // that requests are signed for; empty: us-east-1
+	set    string                          // the region set of requests, which are then signed with SigV4A
 	policy string                          // of the caller
 	asks   func() ([]operation.Ask, error) // of kms:Encrypt; nil: about a key of the caller's account
 	serve  func(ctx context.Context, in *kms.EncryptInput) (*kms.EncryptOutput, error)
@@ -90,7 +92,8 @@ func (f *fixture) Authenticate(_ context.Context, p *sigv4.Parsed, sts []byte, _
 		return nil, sigv4.Refuse(sigv4.UnknownKey)
 	}
 	key := sigv4.SigningKey([]byte(keySec), p.Date, p.Region, p.Service)
-	if !sigv4.Verify(&key, sts, &p.Signature) {
+	// SigV4A is taken unchecked: what matters here is what becomes of its region set.
+	if !p.Asymmetric() && !sigv4.Verify(&key, sts, &p.Signature) {
 		return nil, sigv4.Refuse(sigv4.BadSignature)
 	}
 	c := &sessions.Caller{
@@ -108,7 +111,8 @@ func (f *fixture) Authenticate(_ context.Context, p *sigv4.Parsed, sts []byte, _
 	return c, nil
 }
 
-func newFixture(t *testing.T) *fixture {
+// newFixture serves us-east-1 and the regions that are given.
+func newFixture(t *testing.T, more ...string) *fixture {
 	f := &fixture{t: t, policy: `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`}
 	f.serve = func(context.Context, *kms.EncryptInput) (*kms.EncryptOutput, error) {
 		return &kms.EncryptOutput{CiphertextBlob: []byte("sealed")}, nil
@@ -153,13 +157,13 @@ func newFixture(t *testing.T) *fixture {
 	for i := range ops {
 		served[i] = ops[i].Info
 	}
-	router, err := wire.NewRouter(wire.RouterConfig{Regions: []string{"us-east-1"}, Operations: served})
+	router, err := wire.NewRouter(wire.RouterConfig{Regions: append([]string{"us-east-1"}, more...), Operations: served})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.clock = clock.NewFake(now)
 	f.gate, err = gate.New(gate.Config{
-		Router: router, Operations: ops, Authenticator: f, Recorder: f, Clock: f.clock, Region: "us-east-1", Operator: operator,
+		Router: router, Operations: ops, Authenticator: f, Recorder: f, Clock: f.clock, Region: "us-east-1", AdditionalRegions: more, Operator: operator,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +171,13 @@ func newFixture(t *testing.T) *fixture {
 	f.server = httptest.NewServer(f.gate)
 	t.Cleanup(f.server.Close)
 	return f
+}
+
+func (f *fixture) scope(s *sigv4.Signer) {
+	if f.region != "" {
+		s.Region = f.region
+	}
+	s.RegionSet = f.set
 }
 
 type answer struct {
@@ -185,6 +196,7 @@ func (f *fixture) send(key, service string, header http.Header, body string) ans
 	req.Header = header
 	if key != "" {
 		signer := sigv4.Signer{AccessKeyID: key, SecretAccessKey: []byte(keySec), Region: "us-east-1", Service: service}
+		f.scope(&signer)
 		r := sigv4.Request{Method: "POST", Target: "/", Host: req.URL.Host, Header: req.Header, ContentLength: int64(len(body))}
 		if err := signer.Sign(&r, []byte(body), now); err != nil {
 			f.t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/leadglass/leadglass/identity/authz"
@@ -99,6 +100,9 @@ func (x *exchange) authenticate() error {
 	if err := p.CheckScope(x.call.Time, x.scopes(), x.service.SigningName); err != nil {
 		return err
 	}
+	if err := x.setRegion(p); err != nil {
+		return err
+	}
 	body := sha256.Sum256(x.request.Body)
 	var room [1024]byte
 	stringToSign, digest, err := p.StringToSign(r, &body, room[:0])
@@ -115,10 +119,24 @@ func (x *exchange) authenticate() error {
 // scopes are the regions that a credential scope may name. Global services
 // take us-east-1 wherever the deployment is.
 func (x *exchange) scopes() []string {
-	if x.service.Global && x.gate.Region != "us-east-1" {
-		return append(x.gate.regions[:1:1], "us-east-1")
+	if regions := x.gate.regions; x.service.Global && !slices.Contains(regions, "us-east-1") {
+		return append(regions[:len(regions):len(regions)], "us-east-1")
 	}
 	return x.gate.regions
+}
+
+// setRegion notes for which region the request was signed: that is where its
+// resources are. Global services are in the home region whoever asks.
+func (x *exchange) setRegion(p *sigv4.Parsed) error {
+	if x.service.Global {
+		return nil
+	}
+	if p.Ambiguous(x.gate.regions) {
+		return &sigv4.Error{Kind: sigv4.WrongScope, Query: p.Presigned,
+			Message: "Credential should be scoped to a valid region. The region set matches several regions of this deployment: name one."}
+	}
+	x.call.Region = p.Region
+	return nil
 }
 
 func (x *exchange) setCaller(c *sessions.Caller) error {
@@ -171,6 +189,7 @@ func (x *exchange) decode() error {
 		return x.commonFault(wire.UnknownOperation, "The operation "+info.Name+" is not served by this deployment.")
 	}
 	x.in = x.op.NewInput()
+	x.call.Body = x.request.Body
 	return wire.Decode(info, x.protocol, &x.request, x.in)
 }
 

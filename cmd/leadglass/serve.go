@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,7 +87,8 @@ others --private-issuers and --issuer-ca.`,
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:4599", "address to serve at")
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate chain (PEM)")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "private key of the certificate (PEM)")
-	f.StringVar(&cfg.Region, "region", "us-east-1", "region that the plane answers for")
+	f.StringVar(&cfg.Region, "region", "us-east-1", "home region: of identities, and of keys unless a request is signed for another")
+	f.StringSliceVar(&cfg.AdditionalRegions, "additional-regions", nil, "further regions that the plane answers for, with keys of their own, as in eu-central-1,eu-west-1")
 	f.StringVar(&cfg.SealKey, "seal-key", "", "file with the key that seals the HSM's state (default DATA/hsm/seal.key; keep it on other media)")
 	guardFlags(f, &cfg)
 	f.StringSliceVar(&cfg.KeyMode, "key-mode", nil, "services (signing names, or all) whose signatures this process checks itself, with keys of the day from the authority (docs/trust-model.md); empty: the authority witnesses every request")
@@ -159,7 +161,7 @@ func serve(ctx context.Context, out io.Writer, cfg daemon.Config) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "Leadglass %s serves %s at %s\n", cfg.Version, cfg.Region, d.URL())
+	fmt.Fprintf(out, "Leadglass %s serves %s at %s\n", cfg.Version, strings.Join(append([]string{cfg.Region}, cfg.AdditionalRegions...), ", "), d.URL())
 	for _, w := range d.Warnings() {
 		fmt.Fprintln(out, "warning:", w)
 	}

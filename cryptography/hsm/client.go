@@ -34,6 +34,20 @@ type KeySpec struct {
 	Usage  string // one that the spec allows, else ErrBadRequest
 	Origin string // AWS_KMS
 	KeyARN string // the key's ARN; part of the material id
+
+	// Further material of a key that has a fence: what is sealed into the key, and where its fence is. The HSM knows
+	// both, and answers ErrFenced if they are others.
+	Conditions *Conditions // nil: none
+	Epoch      uint64
+}
+
+// params are the parameters by which a key is made or imported.
+func (s *KeySpec) params() message.Params {
+	p := message.Params{Spec: s.Spec, Usage: s.Usage, Origin: s.Origin, Name: s.KeyARN, Epoch: s.Epoch}
+	if s.Conditions != nil && !s.Conditions.Empty() {
+		p.Conditions = s.Conditions.Append(nil)
+	}
+	return p
 }
 
 // Key is a new key as the world outside the HSM knows it.
@@ -68,6 +82,7 @@ func NewClient(l *link.Client) *Client { return &Client{link: l} }
 // call sends one operation and lets take copy out of the result, whose memory
 // is wiped when take returns.
 func (c *Client) call(ctx context.Context, op uint64, ekt []byte, p *message.Params, take func(*message.Result)) error {
+	p.Proof = proofOf(ctx)
 	err := c.link.Call(ctx, op, ekt, p.Append, func(body []byte) error {
 		var r message.Result
 		if err := r.Parse(body); err != nil {
@@ -103,6 +118,8 @@ func translate(err error) error {
 			return ErrFenced
 		case link.StatusBusy:
 			return ErrBusy
+		case link.StatusMaterial:
+			return ErrMaterial
 		}
 		return ErrInternal
 	}
@@ -118,7 +135,7 @@ func translate(err error) error {
 // GenerateKey makes a key inside the HSM.
 func (c *Client) GenerateKey(ctx context.Context, spec KeySpec) (Key, error) {
 	var k Key
-	p := message.Params{Spec: spec.Spec, Usage: spec.Usage, Origin: spec.Origin, Name: spec.KeyARN}
+	p := spec.params()
 	err := c.call(ctx, message.OpGenerateKey, nil, &p, func(r *message.Result) {
 		k.EKT, k.Public = bytes.Clone(r.Token), bytes.Clone(r.Public)
 		copy(k.MaterialID[:], r.Material)

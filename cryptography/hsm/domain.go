@@ -65,6 +65,19 @@ func (c *Client) DomainState(ctx context.Context) (state []byte, err error) {
 	return state, err
 }
 
+// Serial proves to another member of the domain, which Hear tells it, which
+// serial this one has: a session token of no session.
+func (c *Client) Serial(ctx context.Context) (proof []byte, err error) {
+	err = c.call(ctx, message.OpDomainState, nil, &message.Params{}, func(r *message.Result) { proof = bytes.Clone(r.Token) })
+	return proof, err
+}
+
+// Hear shows the HSM what Serial gave at another member. If that is ahead, the
+// HSM works with no key (ErrStale) until it has the newer state too.
+func (c *Client) Hear(ctx context.Context, proof []byte) error {
+	return c.call(ctx, message.OpStatus, proof, &message.Params{}, nil)
+}
+
 // CommandLog is a page of the HSM's command log from an entry on, with the
 // signed head of the whole log. Entries count from 1; what the HSM no longer
 // keeps is left out at the beginning. A LogReader checks pages and follows
@@ -100,15 +113,30 @@ func (c *Client) ReadLog(ctx context.Context, reader *LogReader, take func(LogEn
 // then on. Key tokens are moved with Rewrap.
 //
 // An HSM whose domain has operators does it only within a standing command of
-// theirs, and not more often than that says; otherwise it is ErrDenied.
+// theirs, and not more often than that says; otherwise it is ErrDenied. For a
+// domain of several members use a Pool, or Rotate.
 func (c *Client) RotateDomainKeys(ctx context.Context) error {
-	_, err := c.Rotate(ctx, nil)
+	token, err := c.Rotate(ctx, nil)
+	if err != nil {
+		return err
+	}
+	s, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if t, err := quorum.ParseToken(token); err != nil || t.State.Serial == s.Serial {
+		return err
+	}
+	_, err = c.Rotate(ctx, token)
 	return err
 }
 
-// Rotate is RotateDomainKeys for one member of several. With no token it
-// rotates, and returns the domain token from which the other members take the
-// rotation over: Rotate with that token does.
+// Rotate is one step of a rotation. Without a token the HSM makes a key and
+// the domain token of the state that has it; the only HSM of a domain has
+// rotated with that, in a domain of several nothing has changed yet. With a
+// token it takes the rotation over, and so must every member, also the one
+// that made it. Whoever keeps the token before that loses no key if members
+// are lost.
 func (c *Client) Rotate(ctx context.Context, token []byte) (made []byte, err error) {
 	p := message.Params{Command: token}
 	err = c.call(ctx, message.OpRotateDomainKeys, nil, &p, func(r *message.Result) { made = bytes.Clone(r.Record) })

@@ -103,6 +103,9 @@ func (p *Pool) everyone(ctx context.Context, signed []byte) (quorum.CommandResul
 		result = r
 		done++
 	}
+	if len(problems) > 0 && done > 0 {
+		p.compare(ctx)
+	}
 	switch {
 	case len(members) == 0:
 		return result, ErrNoMember
@@ -121,27 +124,73 @@ func (p *Pool) one(ctx context.Context, member quorum.ID, signed []byte) (quorum
 	return quorum.CommandResult{}, ErrNoMember
 }
 
-// RotateDomainKeys rotates at one member and lets the others take it over. A
-// member that cannot stays stale until a token is installed there, and the
-// pool passes it over.
+// RotateDomainKeys rotates at all members: see Rotate, without a place to keep
+// the token.
 func (p *Pool) RotateDomainKeys(ctx context.Context) error {
-	members := p.group.list(false)
-	err := ErrNoMember
-	for i, m := range members {
+	return p.Rotate(ctx, func([]byte) error { return nil })
+}
+
+// Rotate lets one member make the next domain key and all members take it
+// over. In between keep gets the domain token, and no member uses the key if
+// it could not keep it. (The only HSM of a domain does at that time.) A member
+// that fails to take it over is passed over from then on, until it does.
+func (p *Pool) Rotate(ctx context.Context, keep func(token []byte) error) error {
+	err := error(ErrNoMember)
+	for _, m := range p.group.list(false) {
 		var token []byte
 		if token, err = m.Rotate(ctx, nil); err != nil {
 			continue
 		}
-		for k, other := range members {
-			if k != i {
-				// The rotation has happened; who missed it is found stale by
-				// the first token that it does not know.
-				_, _ = other.Rotate(ctx, token)
-			}
+		if err = keep(token); err != nil {
+			return err
 		}
-		return nil
+		return p.follow(ctx, token)
 	}
 	return err
+}
+
+// follow lets all members take a rotation over.
+func (p *Pool) follow(ctx context.Context, token []byte) error {
+	t, err := quorum.ParseToken(token)
+	if err != nil {
+		return fmt.Errorf("hsm: rotation: %w", err)
+	}
+	problem := error(ErrNoMember)
+	done := false
+	for _, m := range p.group.list(false) {
+		s, err := m.Status(ctx)
+		if err == nil && s.Serial < t.State.Serial {
+			_, err = m.Rotate(ctx, token)
+		}
+		if err != nil {
+			problem = err
+			continue
+		}
+		done = true
+	}
+	if !done {
+		return problem
+	}
+	p.compare(ctx)
+	return nil
+}
+
+// compare tells the members of each other, so that one that missed a change
+// does not go on with what it has. One that cannot be told is either lost or
+// has no domain.
+func (p *Pool) compare(ctx context.Context) {
+	members := p.group.list(false)
+	for _, m := range members {
+		proof, err := m.Serial(ctx)
+		if err != nil {
+			continue
+		}
+		for _, other := range members {
+			if other != m {
+				_ = other.Hear(ctx, proof)
+			}
+		}
+	}
 }
 
 // A caller does one operation: a link, or a group of them.
@@ -191,27 +240,33 @@ func (g *group) Call(ctx context.Context, op uint64, token []byte, params func([
 }
 
 // all does one operation at every member. A member that is alive and refuses
-// is left out from then on: behind a fence that it lacks it could open what
-// the others do not.
+// what others did is left out from then on: behind a fence that it lacks it
+// could open what the others do not. If all refuse, that is the answer.
 func (g *group) all(ctx context.Context, members []*Client, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
 	err := error(ErrNoMember)
-	done := false
+	var refused []*Client
 	for _, m := range members {
 		problem := m.link.Call(ctx, op, token, params, result)
-		if problem == nil {
-			done = true
-			continue
-		}
-		if ctx.Err() != nil {
+		switch {
+		case problem == nil:
+		case ctx.Err() != nil:
 			return problem
+		default:
+			if g.lost(ctx, m, problem) {
+				members = slices.DeleteFunc(slices.Clone(members), func(o *Client) bool { return o == m })
+			} else {
+				refused = append(refused, m)
+			}
+			err = problem
 		}
+	}
+	if len(refused) == len(members) {
+		return err
+	}
+	for _, m := range refused {
 		g.remove(m)
-		err = problem
 	}
-	if done {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // lost says whether an error means that the member is gone, and leaves it out

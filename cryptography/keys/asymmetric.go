@@ -101,7 +101,7 @@ func (k *Keys) VerifyMac(ctx context.Context, u Use, algorithm string, msg, mac 
 func (k *Keys) DeriveSharedSecret(ctx context.Context, u Use, algorithm string, peer []byte) (shared []byte, err error) {
 	err = k.usable(u, "DeriveSharedSecret", algorithm, func(now *Key) error {
 		var err error
-		shared, err = k.cfg.Boundary.DeriveSharedSecret(ctx, now.current().EKT, algorithm, peer)
+		shared, err = k.boundary(u).DeriveSharedSecret(ctx, now.current().EKT, algorithm, peer)
 		if errors.Is(err, hsm.ErrBadRequest) {
 			return refuse(Validation, "The public key is not a valid key of the key spec %s.", now.Spec)
 		}
@@ -140,7 +140,7 @@ func (k *Keys) GenerateDataKeyPair(ctx context.Context, u Use, spec string, encC
 		if u.DryRun {
 			return nil
 		}
-		made, err := k.cfg.Boundary.GenerateDataKeyPair(ctx, now.current().EKT, spec, encCtx, withPlaintext)
+		made, err := k.boundary(u).GenerateDataKeyPair(ctx, now.current().EKT, spec, encCtx, withPlaintext)
 		pair = KeyPair{made.Private, made.Public, made.Blob, now.MaterialID}
 		return k.boundaryError("generate a data key pair", now, err)
 	})
@@ -179,7 +179,7 @@ func (k *Keys) DecryptWith(ctx context.Context, u Use, algorithm string, ciphert
 			return nil
 		}
 		var err error
-		plaintext, err = k.cfg.Boundary.DecryptWith(ctx, now.current().EKT, algorithm, ciphertext)
+		plaintext, err = k.boundary(u).DecryptWith(ctx, now.current().EKT, algorithm, ciphertext)
 		return k.ciphertextError("decrypt", now, err)
 	})
 	if err != nil {

@@ -2,14 +2,11 @@ package keys
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/leadglass/leadglass/base/id"
-	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -72,14 +69,16 @@ func (n *NewKey) Complete() error {
 		return refuse(Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE.")
 	}
 	switch {
+	case n.MultiRegion && n.CustomKeyStoreID != "":
+		return refuse(Unsupported, "Multi-Region keys are not supported in custom key stores.")
 	case n.Spec == "SM2": // only in the public service's Regions of China
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
-	case n.Origin != OriginKMS:
+	case n.Origin == OriginExternal && strings.HasPrefix(n.Spec, "ML_DSA_"):
+		return refuse(Unsupported, "Origin %s is not supported with KeySpec %s.", n.Origin, n.Spec)
+	case n.Origin != OriginKMS && n.Origin != OriginExternal:
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
 	case n.CustomKeyStoreID != "":
 		return refuse(Unsupported, "Custom key stores are not supported.")
-	case n.MultiRegion:
-		return refuse(Unsupported, "Multi-Region keys are not supported.")
 	}
 	return nil
 }
@@ -100,11 +99,14 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyID := id.UUID()
+	keyID := newID(n.MultiRegion)
 	key := &Key{
-		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Description: n.Description,
+		ID: keyID, Account: n.Account, ARN: k.ARN(n.Account, keyID), Region: k.cfg.Region, away: k.away(), Description: n.Description,
 		Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, State: StateEnabled, Created: k.now(),
 		Tags: sortTags(n.Tags), policy: d,
+	}
+	if n.MultiRegion {
+		key.MultiRegion = &MultiRegion{Primary: key.Region}
 	}
 	if check != nil && !check(key) {
 		return nil, errLockout
@@ -113,14 +115,16 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 	if err := k.reserve(n.Account); err != nil {
 		return nil, err
 	}
-	defer k.release(n.Account) // admit counts the key itself
-	made, err := k.cfg.Boundary.GenerateKey(ctx, hsm.KeySpec{Spec: n.Spec, Usage: n.Usage, Origin: n.Origin, KeyARN: key.ARN})
-	if err != nil {
-		return nil, k.boundaryError("create", key, err)
+	defer k.release(n.Account)      // admit counts the key itself
+	if n.Origin != OriginExternal { // else its owner brings the material
+		made, err := k.cfg.Boundary.GenerateKey(ctx, key.boundary())
+		if err != nil {
+			return nil, k.boundaryError("create", key, err)
+		}
+		key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
+		key.Public = made.Public
 	}
-	key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
-	key.MaterialID = hex.EncodeToString(made.MaterialID[:])
-	key.Public = made.Public
+	key.settle()
 	value, err := key.encode()
 	if err != nil {
 		return nil, fmt.Errorf("keys: encode %s: %w", keyID, err)

@@ -20,6 +20,9 @@ const (
 	InvalidKeyUsage
 	InvalidMarker
 	DryRun
+	ExpiredImportToken
+	IncorrectKeyMaterial
+	InvalidImportToken
 	InvalidState
 	LimitExceeded
 	MalformedPolicy

@@ -117,7 +117,7 @@ func (k *Keys) live(ctx context.Context, e *entry) (*Key, error) {
 	if key == nil || k.over(key) {
 		return nil, nil
 	}
-	return key, nil
+	return key.asOf(k.cfg.Clock.Now()), nil
 }
 
 // gone makes no error of a key that turned out to be no longer there.

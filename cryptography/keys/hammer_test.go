@@ -23,6 +23,9 @@ type seen struct {
 	Tags        []keys.Tag
 	Grants      map[string]keys.Grant
 	ByAlias     map[string]bool
+	Rotations   []keys.Rotation
+	Period      int
+	Next        time.Time
 }
 
 func (w *world) look(id string) (s seen, ok bool) {
@@ -34,6 +37,10 @@ func (w *world) look(id string) (s seen, ok bool) {
 		return s, false
 	}
 	s = seen{State: k.State, Description: k.Description, Policy: k.PolicyText(), Deletion: k.DeletionDate, Grants: map[string]keys.Grant{}, ByAlias: map[string]bool{}}
+	var err2 error
+	s.Rotations, _, err2 = w.ListRotations(k, true, "", 1000)
+	w.must(err2)
+	s.Period, s.Next = k.RotationPeriod, k.NextRotation
 	s.Aliases = append(s.Aliases, k.Aliases...)
 	s.Tags = append(s.Tags, k.Tags...)
 	gs, _, err := w.ListGrants(ctx, k, "", "", "", 1000)
@@ -110,7 +117,7 @@ func (w *world) anything(ctx context.Context, r *rand.Rand, ids []string) error 
 		return err
 	}
 	name := fmt.Sprintf("alias/n%d", r.IntN(6))
-	switch r.IntN(10) {
+	switch r.IntN(13) {
 	case 0:
 		return w.Enable(ctx, k)
 	case 1:
@@ -144,6 +151,12 @@ func (w *world) anything(ctx context.Context, r *rand.Rand, ids []string) error 
 			return err
 		}
 		return w.RevokeGrant(ctx, use(k), gs[r.IntN(len(gs))].ID)
+	case 9:
+		return w.RotateOnDemand(ctx, k)
+	case 10:
+		return w.EnableRotation(ctx, k, 90+r.IntN(3))
+	case 11:
+		return w.DisableRotation(ctx, k)
 	default:
 		_, err := w.Encrypt(ctx, use(k), []byte("x"), nil)
 		return err

@@ -18,10 +18,14 @@
 // races. A commit whose outcome is unknown closes the key until the store has
 // been read again.
 //
-// One process owns the tables K, G and g of its store: others may read them,
+// A deployment may serve several Regions: each has keys, aliases, grants and
+// quotas of its own, in a Keys of its own (In). Only multi-Region keys reach
+// over that border: regions.go and replicate.go.
+//
+// One process owns the tables K, G, g and R of its store: others may read them,
 // and a foreign write is noticed as a conflict and refused. Formats at rest
-// are in record.go. Only keys of this Region with material made by the
-// boundary are served; Create refuses everything else.
+// are in record.go. Keys have material that the boundary made or that their
+// owner brings (import.go); Create refuses everything else.
 package keys
 
 import (
@@ -29,12 +33,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/isolation/attest"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -60,6 +66,8 @@ type Boundary interface {
 	GenerateDataKey(ctx context.Context, ekt []byte, n int, encCtx map[string]string, withPlaintext bool) (plaintext, blob []byte, err error)
 	Random(ctx context.Context, n int) ([]byte, error)
 
+	ImportBegin(ctx context.Context, bits int, algorithm string, spec hsm.KeySpec) (public, token []byte, err error)
+	ImportKey(ctx context.Context, token, wrapped []byte, spec hsm.KeySpec, notAfter time.Time) (hsm.Key, error)
 	Sign(ctx context.Context, ekt []byte, alg, messageType string, msg []byte) ([]byte, error)
 	Verify(ctx context.Context, ekt []byte, alg, messageType string, msg, sig []byte) error
 	GenerateMac(ctx context.Context, ekt []byte, alg string, msg []byte) ([]byte, error)
@@ -69,13 +77,22 @@ type Boundary interface {
 	EncryptWith(ctx context.Context, ekt []byte, alg string, plaintext []byte) ([]byte, error)
 	DecryptWith(ctx context.Context, ekt []byte, alg string, ciphertext []byte) ([]byte, error)
 	ReEncryptWith(ctx context.Context, from hsm.Side, blob []byte, to hsm.Side) ([]byte, error)
+
+	DecryptFor(ctx context.Context, ekt, blob []byte, alg string, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, error)
+	GenerateDataKeyFor(ctx context.Context, ekt []byte, n int, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, []byte, error)
+	GenerateDataKeyPairFor(ctx context.Context, ekt []byte, spec string, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, hsm.KeyPair, error)
+	DeriveSharedSecretFor(ctx context.Context, ekt []byte, alg string, peer []byte, to hsm.Recipient) (hsm.Sealed, error)
+	RandomFor(ctx context.Context, n int, to hsm.Recipient) (hsm.Sealed, error)
+	AttestationRoots(ctx context.Context) ([]hsm.Root, error)
 }
 
 // Config is what Open cannot live without.
 type Config struct {
 	Boundary Boundary
 	Clock    clock.Clock
-	Region   string // of every key here
+	Region   string // the home Region: of the Keys that Open returns
+	// AdditionalRegions have keys of their own, over the same store: see Keys.In.
+	AdditionalRegions []string
 	// Principals gives the unique id of the principal with an ARN (a user, role, session or account root), and
 	// whether it exists. Policies and grants hold on to the id: a principal that is deleted and made again under
 	// the same name gets nothing back. An empty id with true means that the ARN itself identifies it.
@@ -94,8 +111,13 @@ func (c *Config) valid() error {
 	if c.Clock == nil {
 		problems = append(problems, errors.New("no clock"))
 	}
-	if c.Region == "" {
-		problems = append(problems, errors.New("no region"))
+	for i, region := range append([]string{c.Region}, c.AdditionalRegions...) {
+		switch {
+		case region == "":
+			problems = append(problems, errors.New("no region"))
+		case i > 0 && (region == c.Region || slices.Contains(c.AdditionalRegions[:i-1], region)):
+			problems = append(problems, fmt.Errorf("region %s is named twice", region))
+		}
 	}
 	if c.Principals == nil {
 		problems = append(problems, errors.New("no principals"))
@@ -103,11 +125,12 @@ func (c *Config) valid() error {
 	return errors.Join(problems...)
 }
 
-// Keys are all keys of one store. It is safe for concurrent use.
+// Keys are all keys of one Region. It is safe for concurrent use.
 type Keys struct {
-	store  kv.Store
-	cfg    Config
+	store  kv.Store // of this Region alone
+	cfg    Config   // Region is this one
 	opened time.Time
+	all    *regions
 
 	maxGrants int // MaxGrants, but in tests
 
@@ -115,6 +138,7 @@ type Keys struct {
 	byMaterial sync.Map // [32]byte -> *entry
 	aliases    sync.Map // aliasKey -> *alias
 	docs       interned
+	chains     attest.Chains // of attestation documents
 
 	// aliasWrite serialises all changes of aliases, because one change may concern two keys. It is taken
 	// before any entry's own lock.
@@ -122,8 +146,9 @@ type Keys struct {
 
 	mu     sync.Mutex
 	counts map[string]int       // guarded by mu; keys per account
-	due    map[string]time.Time // guarded by mu; keys that wait for their end
-	wake   chan struct{}        // tells Run that due has changed; one slot
+	due    map[string]time.Time // guarded by mu; when Run has to do something about a key: due.go
+	asleep time.Time            // guarded by mu; until when Run waits
+	wake   chan struct{}        // tells Run that something is due before that; one slot
 }
 
 // An entry is the fixed place of one key in memory; what changes is behind it.
@@ -143,7 +168,7 @@ type entry struct {
 	grants grantSet
 }
 
-// Open loads all keys.
+// Open loads all keys, and returns those of the home Region.
 func Open(ctx context.Context, store kv.Store, cfg Config) (*Keys, error) {
 	if err := cfg.valid(); err != nil {
 		return nil, fmt.Errorf("keys: configuration: %w", err)
@@ -151,18 +176,27 @@ func Open(ctx context.Context, store kv.Store, cfg Config) (*Keys, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keys{
+	all := newRegions(store, cfg)
+	if err := all.load(ctx); err != nil {
+		return nil, fmt.Errorf("keys: load: %w", err)
+	}
+	return all.keys[cfg.Region], nil
+}
+
+func newKeys(store kv.Store, cfg Config) *Keys {
+	return &Keys{
 		store: store, cfg: cfg, opened: cfg.Clock.Now(), maxGrants: MaxGrants,
 		counts: map[string]int{}, due: map[string]time.Time{}, wake: make(chan struct{}, 1),
 	}
-	if err := k.load(ctx); err != nil {
-		return nil, fmt.Errorf("keys: load: %w", err)
-	}
-	return k, nil
 }
 
-// Region is the Region that all keys are in.
-func (k *Keys) Region() string { return k.cfg.Region }
+// full is the key in the whole store of a key in this Region's own.
+func (k *Keys) full(key kv.Key) kv.Key {
+	if w, ok := k.store.(regionStore); ok {
+		return w.full(key)
+	}
+	return key
+}
 
 // now is the time as the wire shows it: milliseconds.
 func (k *Keys) now() time.Time { return k.cfg.Clock.Now().Truncate(time.Millisecond) }
@@ -176,17 +210,33 @@ func (k *Keys) change(ctx context.Context, e *entry, edit func(next *Key) (more 
 	return k.changeLocked(ctx, e, nil, edit)
 }
 
+// edit is one change of a key that an operation makes: the state table decides
+// on the newest state, f on everything else.
+func (k *Keys) edit(ctx context.Context, key *Key, operation string, f func(next *Key) error) error {
+	_, err := k.change(ctx, key.entry, func(next *Key) ([]kv.Op, error) {
+		if k.over(next) {
+			return nil, missing(next.ARN)
+		}
+		if err := next.State.Permits(operation, next.ARN); err != nil {
+			return nil, err
+		}
+		return nil, f(next)
+	})
+	return err
+}
+
 // changeLocked is change for callers that hold e.write.
 func (k *Keys) changeLocked(ctx context.Context, e *entry, conds []kv.Cond, edit func(next *Key) ([]kv.Op, error)) (*Key, error) {
 	cur, err := k.fresh(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	next := *cur
+	next := *cur.asOf(k.cfg.Clock.Now()) // a change builds on what the key is now, not on what it was
 	ops, err := edit(&next)
 	if err != nil {
 		return nil, err
 	}
+	next.settle()
 	value, err := next.encode()
 	if err != nil {
 		return nil, fmt.Errorf("keys: encode %s: %w", e.id, err)
@@ -197,7 +247,9 @@ func (k *Keys) changeLocked(ctx context.Context, e *entry, conds []kv.Cond, edit
 		return nil, err
 	}
 	e.mod = rev
+	k.index(e, cur, &next)
 	e.now.Store(&next)
+	k.schedule(&next)
 	return &next, nil
 }
 
@@ -213,11 +265,7 @@ func (k *Keys) commit(ctx context.Context, concerned []*entry, conds []kv.Cond, 
 	}
 	// A conflict means that someone else wrote our tables, anything else that we do not know what was written.
 	for _, e := range concerned {
-		if cur := e.now.Load(); cur != nil && !cur.stale {
-			closed := *cur
-			closed.stale = true
-			e.now.Store(&closed)
-		}
+		e.close()
 	}
 	for _, e := range concerned {
 		// Mostly the store can be read; if it cannot, whoever needs the key next tries again.
@@ -226,6 +274,16 @@ func (k *Keys) commit(ctx context.Context, concerned []*entry, conds []kv.Cond, 
 		}
 	}
 	return 0, fmt.Errorf("keys: commit: %w", err)
+}
+
+// close lets nothing of the entry's memory be used before it was read again.
+// The caller holds e.write.
+func (e *entry) close() {
+	if cur := e.now.Load(); cur != nil && !cur.stale {
+		closed := *cur
+		closed.stale = true
+		e.now.Store(&closed)
+	}
 }
 
 // fresh returns the newest snapshot, read again from the store if the memory

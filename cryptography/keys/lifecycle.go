@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,13 +21,17 @@ func (k *Keys) Disable(ctx context.Context, key *Key) error {
 }
 
 // ScheduleDeletion stops all use of the key and lets Run destroy it after the
-// waiting period.
+// waiting period. The deletion date of a primary key with replicas is zero: its
+// waiting period begins when the last of them is gone.
 func (k *Keys) ScheduleDeletion(ctx context.Context, key *Key, days int) (deletion time.Time, err error) {
 	if days < MinWindowDays || days > MaxWindowDays {
 		return time.Time{}, refuse(Validation, "PendingWindowInDays must be between %d and %d (inclusive).", MinWindowDays, MaxWindowDays)
 	}
-	deletion = k.now().AddDate(0, 0, days)
 	err = k.move(ctx, key, "ScheduleKeyDeletion", func(next *Key) {
+		if next.awaitReplicas(days) {
+			return
+		}
+		deletion = k.now().AddDate(0, 0, days)
 		next.State, next.DeletionDate = StatePendingDeletion, deletion
 	})
 	return deletion, err
@@ -36,6 +41,7 @@ func (k *Keys) ScheduleDeletion(ctx context.Context, key *Key, days int) (deleti
 func (k *Keys) CancelDeletion(ctx context.Context, key *Key) error {
 	return k.move(ctx, key, "CancelKeyDeletion", func(next *Key) {
 		next.State, next.DeletionDate = StateDisabled, time.Time{}
+		next.stopAwaiting()
 	})
 }
 
@@ -44,37 +50,9 @@ func (k *Keys) SetDescription(ctx context.Context, key *Key, text string) error 
 	return k.move(ctx, key, "UpdateKeyDescription", func(next *Key) { next.Description = text })
 }
 
-// move is one transition: the state table decides on the newest state, edit
-// makes the next one.
-func (k *Keys) move(ctx context.Context, key *Key, operation string, edit func(next *Key)) error {
-	e := key.entry
-	e.write.Lock()
-	defer e.write.Unlock()
-	next, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
-		if k.over(next) {
-			return nil, missing(next.ARN)
-		}
-		if err := next.State.Permits(operation, next.ARN); err != nil {
-			return nil, err
-		}
-		edit(next)
-		return nil, nil
-	})
-	if err != nil {
-		return err
-	}
-	k.mu.Lock()
-	if next.State == StatePendingDeletion {
-		k.due[next.ID] = next.DeletionDate
-	} else {
-		delete(k.due, next.ID)
-	}
-	k.mu.Unlock()
-	select {
-	case k.wake <- struct{}{}:
-	default: // Run has a wake-up waiting already
-	}
-	return nil
+// move is one transition of a key's state.
+func (k *Keys) move(ctx context.Context, key *Key, operation string, next func(next *Key)) error {
+	return k.edit(ctx, key, operation, func(key *Key) error { next(key); return nil })
 }
 
 // List gives the ids of an account's keys in order, from after the marker on.
@@ -94,47 +72,8 @@ func (k *Keys) List(ctx context.Context, account, marker string, limit int) (ids
 	return ids, next, err
 }
 
-const (
-	retryDestroy = 10 * time.Second // after a failed destruction
-	longestSleep = time.Hour        // a wall clock that is set forward is noticed after this at the latest
-)
-
-// Run destroys keys whose waiting period is over, until ctx ends.
-func (k *Keys) Run(ctx context.Context) error {
-	for {
-		wait := k.destroyDue(ctx)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-k.wake:
-		case <-k.cfg.Clock.After(wait):
-		}
-	}
-}
-
-// destroyDue destroys what is due and says how long to sleep.
-func (k *Keys) destroyDue(ctx context.Context) time.Duration {
-	now, wait := k.cfg.Clock.Now(), longestSleep
-	var ids []string
-	k.mu.Lock()
-	for id, at := range k.due {
-		if left := at.Sub(now); left <= 0 {
-			ids = append(ids, id)
-		} else {
-			wait = min(wait, left)
-		}
-	}
-	k.mu.Unlock()
-	for _, id := range ids {
-		if err := k.destroy(ctx, id); err != nil {
-			if ctx.Err() == nil {
-				k.cfg.Log.Error("keys: destruction of a key failed; it is tried again", "key", id, "error", err)
-			}
-			wait = min(wait, retryDestroy)
-		}
-	}
-	return wait
-}
+// errCancelled: the deletion was called off before it began.
+var errCancelled = errors.New("keys: deletion cancelled")
 
 // destroy ends a key in two steps. The first commit removes the material and
 // the aliases and leaves a tombstone: from then on no backup of the live
@@ -148,34 +87,30 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 	}
 	k.aliasWrite.Lock()
 	defer k.aliasWrite.Unlock()
-	e.write.Lock()
-	defer e.write.Unlock()
-	cur, err := k.fresh(ctx, e)
-	if err != nil {
+	var tomb *Key
+	_, err := k.changeFamily(ctx, e, func(f *family) error {
+		cur := f.own.next
+		if !k.over(cur) {
+			return errCancelled
+		}
+		for _, name := range cur.Aliases {
+			f.own.more = append(f.own.more, kv.Op{Key: aliasKV(e.account, name), Delete: true})
+		}
+		cur.destroyed, cur.materials, cur.RotationPeriod, cur.Description, cur.Tags = true, nil, 0, "", nil
+		f.leave(k.now())
+		tomb = cur
+		return nil
+	})
+	switch {
+	case errors.Is(err, errCancelled):
+		return nil
+	case err != nil:
 		return gone(err)
 	}
-	if !k.over(cur) {
-		return nil // cancelled in the meantime
-	}
-	tomb := *cur
-	tomb.destroyed, tomb.materials, tomb.Description, tomb.Tags = true, nil, "", nil
-	value, err := tomb.encode()
-	if err != nil {
-		return err
-	}
-	at := keyKey(e.account, e.id)
-	ops := []kv.Op{{Key: at, Value: value}}
-	for _, name := range cur.Aliases {
-		ops = append(ops, kv.Op{Key: aliasKV(e.account, name), Delete: true})
-	}
-	if _, err := k.commit(ctx, []*entry{e}, []kv.Cond{{Key: at, Mod: e.mod}}, ops); err != nil {
-		return err
-	}
-	k.forget(e)
-	k.cfg.Log.Info("keys: key destroyed", "key", cur.ARN)
-	if err := k.bury(ctx, &tomb); err != nil {
+	k.cfg.Log.Info("keys: key destroyed", "key", tomb.ARN)
+	if err := k.bury(ctx, tomb); err != nil {
 		// The key is gone; what is left is rubbish that the next start removes.
-		k.cfg.Log.Warn("keys: grants of a destroyed key remain until the next start", "key", cur.ARN, "error", err)
+		k.cfg.Log.Warn("keys: grants of a destroyed key remain until the next start", "key", tomb.ARN, "error", err)
 	}
 	return nil
 }

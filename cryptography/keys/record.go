@@ -2,7 +2,6 @@ package keys
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +19,8 @@ const (
 	SpecSymmetric = "SYMMETRIC_DEFAULT"
 	UsageEncrypt  = "ENCRYPT_DECRYPT"
 	OriginKMS     = "AWS_KMS"
+	// OriginExternal is that of a key whose owner brings the material: import.go.
+	OriginExternal = "EXTERNAL"
 )
 
 // A Tag is a name and a value that a customer gave a key.
@@ -32,28 +33,27 @@ type Tag struct {
 // changed key has another Key.
 type Key struct {
 	ID, Account, ARN string
+	Region           string
+	MultiRegion      *MultiRegion // nil: a key of one Region; not to be changed
 	Description      string
 	Spec, Usage      string
 	Origin           string
 	State            State
 	Created          time.Time
 	DeletionDate     time.Time // zero unless pending deletion
-	MaterialID       string    // of the current material, 64 hex digits
+	MaterialID       string    // of the current material, 64 hex digits; empty when there is none
 	Public           []byte    // SPKI of an asymmetric key; not to be changed
 	Tags             []Tag     // sorted by key; not to be changed
 	Aliases          []string  // names with "alias/", sorted; not to be changed
+	RotationPeriod   int       // days between automatic rotations; 0: there are none
+	NextRotation     time.Time // zero when there are none
 	policy           *doc
-	materials        []material // the current one last
+	materials        []material // in the order of their use; one that is pending stands last. Not to be changed
+	expires          time.Time  // the first end of one of the materials; zero: there is none
 	stale            bool       // the store may say otherwise: use nothing of this before it was read again
 	entry            *entry
-	destroyed        bool // a tombstone: only in the store
-}
-
-// A material is one generation of key material, as the boundary exported it.
-type material struct {
-	ID      []byte `cbor:"1,keyasint"` // 32 bytes
-	EKT     []byte `cbor:"2,keyasint"`
-	Created int64  `cbor:"3,keyasint"` // ms
+	away             string // the Region, unless it is the home Region
+	destroyed        bool   // a tombstone: only in the store
 }
 
 // Policy is the key policy, compiled and bound to the ids of its principals;
@@ -66,18 +66,6 @@ func (k *Key) PolicyText() string { return k.policy.text }
 // Enabled says whether the key may be used.
 func (k *Key) Enabled() bool { return k.State == StateEnabled }
 
-func (k *Key) current() *material { return &k.materials[len(k.materials)-1] }
-
-// material finds the generation with this id.
-func (k *Key) material(id [32]byte) *material {
-	for i := range k.materials {
-		if [32]byte(k.materials[i].ID) == id {
-			return &k.materials[i]
-		}
-	}
-	return nil
-}
-
 // Formats at rest. Values are deterministic CBOR with integer keys; a reader
 // refuses versions that it does not know.
 //
@@ -86,6 +74,9 @@ func (k *Key) material(id [32]byte) *material {
 //	G | key id  | grant id              grantRecord (grant.go)
 //	g | "grantee"  | grantee  | key id | grant id   empty
 //	g | "retiring" | retiring | key id | grant id   empty
+//
+// Those of the home Region lie just so; those of another below R | region
+// (regionstore.go).
 type keyRecord struct {
 	Version     int               `cbor:"1,keyasint"`
 	ID          string            `cbor:"2,keyasint"`
@@ -103,6 +94,9 @@ type keyRecord struct {
 	Materials   []material        `cbor:"14,keyasint,omitempty"`
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
 	Public      []byte            `cbor:"16,keyasint,omitempty"` // SPKI
+	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
+	Region      string            `cbor:"21,keyasint,omitempty"` // absent: the home Region
+	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
 }
 
 type aliasRecord struct {
@@ -122,7 +116,7 @@ func aliasKV(account, name string) kv.Key {
 
 // ARN is the ARN of a key, whether or not there is one.
 func (k *Keys) ARN(account, id string) string {
-	return "arn:" + arn.Partition + ":kms:" + k.cfg.Region + ":" + account + ":key/" + id
+	return keyARN(k.cfg.Region, account, id)
 }
 
 func (k *Keys) aliasARN(account, name string) string {
@@ -141,12 +135,16 @@ func marshal(v any) ([]byte, error) {
 
 func (k *Key) encode() ([]byte, error) {
 	r := keyRecord{
+		Region: k.away, MultiRegion: k.MultiRegion,
 		Version: recordVersion, ID: k.ID, Account: k.Account, Spec: k.Spec, Usage: k.Usage, Origin: k.Origin,
 		State: string(k.State), Created: k.Created.UnixMilli(), Description: k.Description, Tags: k.Tags,
 		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed, Public: k.Public,
 	}
 	if !k.DeletionDate.IsZero() {
 		r.Deletion = k.DeletionDate.UnixMilli()
+	}
+	if k.RotationPeriod > 0 {
+		r.Rotation = &rotationRecord{Period: k.RotationPeriod, Next: k.NextRotation.UnixMilli()}
 	}
 	return marshal(&r)
 }
@@ -161,25 +159,37 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 		return nil, fmt.Errorf("key record %s: unknown version %d", r.ID, r.Version)
 	}
 	key := &Key{
-		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Description: r.Description, Spec: r.Spec,
+		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Region: k.cfg.Region, away: r.Region, MultiRegion: r.MultiRegion, Description: r.Description, Spec: r.Spec,
 		Usage: r.Usage, Origin: r.Origin, State: State(r.State), Created: time.UnixMilli(r.Created).UTC(),
 		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed, Public: r.Public,
 	}
 	if r.Deletion != 0 {
 		key.DeletionDate = time.UnixMilli(r.Deletion).UTC()
 	}
+	if r.Rotation != nil {
+		key.RotationPeriod, key.NextRotation = r.Rotation.Period, time.UnixMilli(r.Rotation.Next).UTC()
+	}
+	if r.Region != k.away() {
+		return nil, fmt.Errorf("key record %s: of Region %q, found in %s", r.ID, r.Region, k.cfg.Region)
+	}
+	if (r.MultiRegion != nil) != isMultiRegion(r.ID) {
+		return nil, fmt.Errorf("key record %s: the id and the record disagree on whether it is a multi-Region key", r.ID)
+	}
 	if key.destroyed {
 		return key, nil
 	}
-	if len(r.Materials) == 0 {
+	if len(r.Materials) == 0 && r.Origin != OriginExternal {
 		return nil, fmt.Errorf("key record %s: no material", r.ID)
 	}
-	for _, m := range r.Materials {
+	for i, m := range r.Materials {
 		if len(m.ID) != 32 {
 			return nil, fmt.Errorf("key record %s: malformed material id", r.ID)
 		}
+		if len(m.EKT) == 0 && r.Origin != OriginExternal || m.Pending && i != len(r.Materials)-1 {
+			return nil, fmt.Errorf("key record %s: malformed material", r.ID)
+		}
 	}
-	key.MaterialID = hex.EncodeToString(key.current().ID)
+	key.settle()
 	return key, nil
 }
 
@@ -285,11 +295,9 @@ func (k *Keys) admit(key *Key, mod kv.Rev) *entry {
 		k.byMaterial.Store([32]byte(key.materials[i].ID), e)
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.counts[key.Account]++
-	if key.State == StatePendingDeletion {
-		k.due[key.ID] = key.DeletionDate
-	}
+	k.mu.Unlock()
+	k.schedule(key)
 	return e
 }
 
@@ -358,17 +366,15 @@ func (k *Keys) reload(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
+	if err := k.all.adopt(ctx, key); err != nil {
+		return err
+	}
 	e.grants.replace(gs)
 	e.mod = en.Mod
 	key.entry = e
-	k.mu.Lock()
-	if key.State == StatePendingDeletion {
-		k.due[key.ID] = key.DeletionDate
-	} else {
-		delete(k.due, key.ID)
-	}
-	k.mu.Unlock()
+	k.index(e, e.now.Load(), key)
 	e.now.Store(key)
+	k.schedule(key)
 	return nil
 }
 

@@ -3,8 +3,7 @@ package keys
 // A State is where a key is in its life (kms-api section 5).
 type State string
 
-// The states of the API. Keys made by this package are Enabled, Disabled or
-// PendingDeletion; the others belong to imported, replicated and foreign keys.
+// The states of the API.
 const (
 	StateEnabled                State = "Enabled"
 	StateDisabled               State = "Disabled"
@@ -58,37 +57,46 @@ var allowed = map[string]states{
 	"CreateAlias":                         anyState &^ deleting,
 	"CreateGrant":                         enabled | unavailable | updating,
 	"Decrypt":                             enabled | updating,
-	"DeriveSharedSecret":                  enabled | updating,
 	"DeleteAlias":                         anyState,
+	"DeleteImportedKeyMaterial":           enabled | disabled | deleting | importing,
+	"DeriveSharedSecret":                  enabled | updating,
 	"DescribeKey":                         anyState,
 	"DisableKey":                          enabled | disabled | unavailable,
+	"DisableKeyRotation":                  enabled | importing | unavailable | updating, // in two of them only to be told that the key does not rotate
 	"EnableKey":                           enabled | disabled | unavailable,
+	"EnableKeyRotation":                   enabled | importing | unavailable | updating, // the same
 	"Encrypt":                             enabled | updating,
 	"GenerateDataKey":                     enabled | updating,
-	"GenerateDataKeyWithoutPlaintext":     enabled | updating,
 	"GenerateDataKeyPair":                 enabled | updating,
 	"GenerateDataKeyPairWithoutPlaintext": enabled | updating,
+	"GenerateDataKeyWithoutPlaintext":     enabled | updating,
 	"GenerateMac":                         enabled | updating,
-	"GetPublicKey":                        enabled | updating,
 	"GetKeyLastUsage":                     anyState,
 	"GetKeyPolicy":                        anyState,
-	"GetKeyRotationStatus":                anyState, // of a symmetric key with material of the boundary
+	"GetKeyRotationStatus":                anyState,
+	"GetParametersForImport":              enabled | disabled | importing,
+	"GetPublicKey":                        enabled | updating,
+	"ImportKeyMaterial":                   enabled | disabled | importing | updating,
 	"ListAliases":                         anyState,
 	"ListGrants":                          anyState,
 	"ListKeyPolicies":                     anyState,
+	"ListKeyRotations":                    anyState,
 	"ListResourceTags":                    anyState,
 	"PutKeyPolicy":                        anyState,
 	"ReEncrypt":                           enabled | updating,
+	"ReplicateKey":                        enabled,
 	"RetireGrant":                         anyState,
 	"RevokeGrant":                         anyState,
-	"Sign":                                enabled | updating,
-	"Verify":                              enabled | updating,
-	"VerifyMac":                           enabled | updating,
+	"RotateKeyOnDemand":                   enabled | unavailable, // the second only to be told that the key does not rotate
 	"ScheduleKeyDeletion":                 anyState &^ (deleting | updating),
+	"Sign":                                enabled | updating,
 	"TagResource":                         anyState &^ deleting,
 	"UntagResource":                       anyState &^ deleting,
 	"UpdateAlias":                         anyState &^ deleting, // of the alias's new target
 	"UpdateKeyDescription":                anyState &^ deleting,
+	"UpdatePrimaryRegion":                 enabled | updating,
+	"Verify":                              enabled | updating,
+	"VerifyMac":                           enabled | updating,
 }
 
 // Permits says whether a key in state s with this ARN takes the operation; if

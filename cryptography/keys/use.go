@@ -22,6 +22,8 @@ type Use struct {
 	DryRun bool
 	// Event and Request are remembered for GetKeyLastUsage.
 	Event, Request string
+	// For is whom the secret is for, of the operations that give one; nil: the caller.
+	For *Recipient
 }
 
 // A Usage is the last successful use of a key.
@@ -46,6 +48,9 @@ func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
 	}
 	if cur.stale {
 		return nil, &Error{Kind: Unavailable, Message: cur.ARN + " is unavailable."}
+	}
+	if !cur.expires.IsZero() {
+		cur = cur.asOf(k.cfg.Clock.Now())
 	}
 	if cur != u.Key {
 		if u.Again == nil {
@@ -86,6 +91,9 @@ func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
 	}
 	if u.DryRun {
 		return errDryRun
+	}
+	if u.For != nil && len(u.For.Sealed.Envelope) == 0 {
+		return errUnsealed
 	}
 	k.note(u, operation)
 	return nil
@@ -154,7 +162,7 @@ func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[strin
 			return err
 		}
 		materialID = hex.EncodeToString(m.ID)
-		plaintext, err = k.cfg.Boundary.Decrypt(ctx, m.EKT, blob, encCtx)
+		plaintext, err = k.boundary(u).Decrypt(ctx, m.EKT, blob, encCtx)
 		return k.ciphertextError("decrypt", now, err)
 	})
 	if err != nil {
@@ -174,9 +182,22 @@ func (k *Keys) materialOf(key *Key, blob []byte) (*material, error) {
 	if m := key.material(id); m != nil {
 		return m, nil
 	}
+	v, ok := k.byMaterial.Load(id)
+	if ok && v.(*entry) == key.entry {
+		// All related keys rotate in one commit, but are shown one after the other, under their locks: what one has
+		// encrypted already may come here before this one is. That it may be used is checked again (hold).
+		key.entry.write.Lock()
+		now := key.entry.now.Load()
+		key.entry.write.Unlock()
+		if now != nil {
+			if m := now.material(id); m != nil {
+				return m, nil
+			}
+		}
+	}
 	// That the ciphertext belongs to another key is said only within one account: nobody learns which material
 	// exists elsewhere.
-	if v, ok := k.byMaterial.Load(id); ok && v.(*entry).account == key.Account {
+	if ok && v.(*entry).account == key.Account {
 		return nil, errIncorrect
 	}
 	return nil, errCiphertext
@@ -227,7 +248,7 @@ func (k *Keys) GenerateDataKey(ctx context.Context, u Use, n int, encCtx map[str
 		}
 		materialID = now.MaterialID
 		var err error
-		plaintext, blob, err = k.cfg.Boundary.GenerateDataKey(ctx, now.current().EKT, n, encCtx, withPlaintext)
+		plaintext, blob, err = k.boundary(u).GenerateDataKey(ctx, now.current().EKT, n, encCtx, withPlaintext)
 		return k.boundaryError("generate a data key", now, err)
 	})
 	if err != nil {
@@ -246,11 +267,19 @@ func (k *Keys) Random(ctx context.Context, n int) ([]byte, error) {
 	return b, nil
 }
 
+// clockSkew is how far the boundary's clock may be ahead of ours. It refuses
+// expired material by its own, and the answer is the same as a moment later.
+const clockSkew = time.Minute
+
 // boundaryError is what a failure of the boundary means to a caller.
 func (k *Keys) boundaryError(what string, key *Key, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, hsm.ErrDenied) && key.expired(k.cfg.Clock.Now().Add(clockSkew)):
+		return refuse(InvalidState, "%s is pending import.", key.ARN)
+	case errors.Is(err, hsm.ErrAttestation):
+		return errAttestation(err)
 	case errors.Is(err, hsm.ErrBusy):
 		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):

@@ -9,7 +9,9 @@ import (
 
 // encode writes deterministic CBOR.
 func encode(v any) ([]byte, error) {
-	mode, err := cbor.CoreDetEncOptions().EncMode()
+	opts := cbor.CoreDetEncOptions()
+	opts.NilContainers = cbor.NilContainerAsEmpty // one form of "nothing", and it is no null
+	mode, err := opts.EncMode()
 	if err != nil {
 		return nil, fmt.Errorf("quorum: %w", err)
 	}

@@ -262,3 +262,28 @@ func (s State) checkChange(arguments any, signers []Operator) error {
 	}
 	return nil
 }
+
+// Add adds an operator's signature after checking it; an operator that signed
+// already is left as it is.
+func (s *SignedCommand) Add(o Operator, sig []byte) error {
+	if err := Verify(o, s.Command, sig); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(s.Signatures, func(x Signature) bool { return x.Operator == o.ID }) {
+		s.Signatures = append(s.Signatures, Signature{o.ID, sig})
+	}
+	return nil
+}
+
+// Merge adds the signatures of another copy of the same command, unverified.
+func (s *SignedCommand) Merge(other SignedCommand) error {
+	if string(s.Command) != string(other.Command) {
+		return fmt.Errorf("%w: two commands, not two copies of one", ErrMalformed)
+	}
+	for _, sig := range other.Signatures {
+		if !slices.ContainsFunc(s.Signatures, func(x Signature) bool { return x.Operator == sig.Operator }) {
+			s.Signatures = append(s.Signatures, sig)
+		}
+	}
+	return nil
+}

@@ -103,22 +103,8 @@ type DomainKey struct {
 	State   uint64  `cbor:"3,keyasint"`
 }
 
-// Encode writes the state. Empty lists are written as such, never as null.
-func (s DomainState) Encode() ([]byte, error) {
-	s.Members, s.Operators, s.Hosts, s.Keys = list(s.Members), list(s.Operators), list(s.Hosts), list(s.Keys)
-	s.Roots, s.LogKeys = list(s.Roots), list(s.LogKeys)
-	if s.Rules == nil {
-		s.Rules = Rules{}
-	}
-	return encode(s)
-}
-
-func list[T any](l []T) []T {
-	if l == nil {
-		return []T{}
-	}
-	return l
-}
+// Encode writes the state.
+func (s DomainState) Encode() ([]byte, error) { return encode(s) }
 
 // DecodeState reads what Encode writes.
 func DecodeState(b []byte) (DomainState, error) {
@@ -176,9 +162,6 @@ const recordContext = "leadglass hsm member\x00"
 
 // SigningInput is what the HSM signs.
 func (r MemberRecord) SigningInput() ([]byte, error) {
-	if r.Statement.Lock == nil {
-		r.Statement.Lock = []string{}
-	}
 	b, err := encode([]any{r.Member, r.Statement})
 	if err != nil {
 		return nil, err
@@ -188,10 +171,7 @@ func (r MemberRecord) SigningInput() ([]byte, error) {
 }
 
 // Encode writes the record.
-func (r MemberRecord) Encode() ([]byte, error) {
-	r.Statement.Lock = list(r.Statement.Lock)
-	return encode(r)
-}
+func (r MemberRecord) Encode() ([]byte, error) { return encode(r) }
 
 // ParseMemberRecord reads a record and checks it and its signature.
 func ParseMemberRecord(b []byte) (MemberRecord, error) {

@@ -192,7 +192,7 @@ var tagSign = []byte{0xd8, 98}
 
 // TokenPayload is what a token's signatures are over.
 func TokenPayload(state []byte, envelopes []Envelope) ([]byte, error) {
-	return encode(tokenPayload{State: state, Envelopes: list(envelopes)})
+	return encode(tokenPayload{State: state, Envelopes: envelopes})
 }
 
 // TokenSigningInput is the Sig_structure (RFC 9052 section 4.4) that a member

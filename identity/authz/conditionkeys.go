@@ -20,6 +20,7 @@ const (
 	always    = "every request"
 	signed    = "signed requests"
 	temporary = "requests with temporary credentials"
+	recipient = "kms operations with Recipient and a valid attestation document"
 )
 
 // ConditionKeys are the keys that a request can have here, by service and name.
@@ -38,7 +39,7 @@ var ConditionKeys = []ConditionKey{
 	{"aws:PrincipalTag/", "String", false, signed, "tags of the user; tags of the role, overlaid by those of the session", true},
 	{"aws:PrincipalType", "String", false, always, "User, AssumedRole, FederatedUser, Account; Anonymous for a web identity that asks for its first session", true},
 	{"aws:RequestTag/", "String", false, "every operation that passes tags: creation, tagging, sessions", "the call passes the tag: its value", true},
-	{"aws:RequestedRegion", "String", false, always, "the region of this plane", true},
+	{"aws:RequestedRegion", "String", false, always, "the region that the request was signed for; of global services, and of an unsigned request, the home region; of kms:CreateKey and kms:TagResource in kms:ReplicateKey, the replica's", true},
 	{"aws:ResourceAccount", "String", false, signed, "the account that owns what is asked about", true},
 	{"aws:ResourceOrgID", "String", false, signed, "the owner is in an organization: its id", true},
 	{"aws:ResourceOrgPaths", "String", true, signed, "the owner is in an organization: o-x/r-y/ou-z/", true},
@@ -63,22 +64,35 @@ var ConditionKeys = []ConditionKey{
 	{"kms:CallerAccount", "String", false, "every kms operation", "the caller's account", true},
 	{"kms:CustomerMasterKeySpec", "String", false, "every kms operation on a key", "as kms:KeySpec", true},
 	{"kms:CustomerMasterKeyUsage", "String", false, "every kms operation on a key", "as kms:KeyUsage", true},
+	{"kms:DataKeyPairSpec", "String", false, "kms:GenerateDataKeyPair, kms:GenerateDataKeyPairWithoutPlaintext", "the spec of the pair", true},
 	{"kms:EncryptionAlgorithm", "String", false, "kms:Encrypt, kms:Decrypt, kms:ReEncrypt*", "the algorithm", true},
 	{"kms:EncryptionContext:", "String", false, "kms cryptographic operations, kms:CreateGrant", "the value of the encryption context's key; of a grant, that of its constraint", false},
 	{"kms:EncryptionContextKeys", "String", true, "kms cryptographic operations, kms:CreateGrant", "the keys of the encryption context", true},
+	{"kms:ExpirationModel", "String", false, "kms:ImportKeyMaterial", "KEY_MATERIAL_EXPIRES, KEY_MATERIAL_DOES_NOT_EXPIRE", true},
 	{"kms:GrantConstraintType", "String", true, "kms:CreateGrant", "EncryptionContextEquals, EncryptionContextSubset", true},
 	{"kms:GrantIsForAWSResource", "Bool", false, "kms:CreateGrant, kms:ListGrants, kms:RevokeGrant", "false: no service makes grants here", true},
 	{"kms:GrantOperations", "String", true, "kms:CreateGrant", "the operations of the grant", true},
 	{"kms:GranteePrincipal", "ARN", false, "kms:CreateGrant", "who may use the grant", true},
-	{"kms:KeyOrigin", "String", false, "kms:CreateKey, every kms operation on a key", "AWS_KMS", true},
+	{"kms:KeyOrigin", "String", false, "kms:CreateKey, every kms operation on a key", "AWS_KMS, EXTERNAL", true},
 	{"kms:KeySpec", "String", false, "kms:CreateKey, every kms operation on a key", "SYMMETRIC_DEFAULT, ...", true},
 	{"kms:KeyUsage", "String", false, "kms:CreateKey, every kms operation on a key", "ENCRYPT_DECRYPT, ...", true},
-	{"kms:MultiRegion", "Bool", false, "kms:CreateKey, every kms operation on a key", "false", true},
+	{"kms:MultiRegion", "Bool", false, "kms:CreateKey, every kms operation on a key", "whether it is a multi-Region key", true},
+	{"kms:MultiRegionKeyType", "String", false, "kms:CreateKey, every kms operation on a key", "it is a multi-Region key: PRIMARY or REPLICA", true},
+	{"kms:PrimaryRegion", "String", false, "kms:UpdatePrimaryRegion", "the region of the primary key to be", true},
 	{"kms:ReEncryptOnSameKey", "Bool", false, "kms:ReEncrypt*", "whether both keys are one", true},
+	{"kms:ReplicaRegion", "String", false, "kms:ReplicateKey", "the region of the replica to be", true},
+	{"kms:RecipientAttestation:ImageSha384", "String", false, recipient, "as kms:RecipientAttestation:PCR0", true},
+	{"kms:RecipientAttestation:PCR", "String", false, recipient, "followed by the number: the register in lower-case hex. One of zeros, and of a simulated enclave every one unless the key's policy asks for the tier, proves nothing: no condition on it lets an Allow apply, each lets a Deny apply", true},
 	{"kms:RequestAlias", "String", false, "kms operations that take an alias", "the request names the key by an alias: that", true},
 	{"kms:ResourceAliases", "String", true, "every kms operation on a key", "the key has aliases", true},
 	{"kms:RetiringPrincipal", "ARN", false, "kms:CreateGrant", "who may retire the grant", true},
+	{"kms:RotationPeriodInDays", "Numeric", false, "kms:EnableKeyRotation", "the period, also if it is the default one", true},
 	{"kms:ScheduleKeyDeletionPendingWindowInDays", "Numeric", false, "kms:ScheduleKeyDeletion", "the waiting time", true},
+	{"kms:ValidTo", "Date", false, "kms:ImportKeyMaterial", "the material ends: when, in seconds since 1970; Numeric operators too", true},
+	{"kms:WrappingAlgorithm", "String", false, "kms:GetParametersForImport", "the parameter", true},
+	{"kms:WrappingKeySpec", "String", false, "kms:GetParametersForImport", "the parameter", true},
+
+	{"leadglass:RecipientAttestation:Tier", "Numeric", false, recipient, "how the enclave is isolated: 0 simulated, 1 software, 2 software on a measured boot, 3 confidential VM, 4 hardware", true},
 
 	{"organizations:PolicyType", "String", false, "organizations operations on policies", "SERVICE_CONTROL_POLICY, RESOURCE_CONTROL_POLICY", true},
 	{"organizations:ServicePrincipal", "String", false, "delegated administrators and service access", "the service", true},
@@ -117,8 +131,6 @@ var AbsentKeys = []ConditionKey{
 	{Name: "ec2:RoleDelivery", When: "no instances"},
 	{Name: "ec2:SourceInstanceARN", When: "no instances"},
 	{Name: "iam:AssociatedResourceArn", When: "no service that takes a role for one resource"},
-	{Name: "kms:RecipientAttestation:ImageSha384", When: "no enclaves"},
-	{Name: "kms:RecipientAttestation:PCR", When: "no enclaves"},
 	{Name: "kms:ViaService", When: "no service forwards calls"},
 	{Name: "lambda:SourceFunctionArn", When: "no such service"},
 	{Name: "leadglass:Custody", When: "no service forwards calls"},
@@ -133,7 +145,7 @@ var AbsentKeys = []ConditionKey{
 func recorded(key string) bool {
 	for i := range ConditionKeys {
 		k := &ConditionKeys[i]
-		open := strings.HasSuffix(k.Name, "/") || strings.HasSuffix(k.Name, ":")
+		open := strings.HasSuffix(k.Name, "/") || strings.HasSuffix(k.Name, ":") || strings.HasSuffix(k.Name, ":PCR")
 		if strings.EqualFold(key, k.Name) || open && hasPrefixFold(key, k.Name) {
 			return k.Recorded
 		}

@@ -73,6 +73,23 @@ func (p *Parsed) inRegion(regions []string) bool {
 	return false
 }
 
+// Ambiguous says whether the region set of a SigV4A request matches more than
+// one of regions: a server that keeps them apart cannot tell which is meant.
+func (p *Parsed) Ambiguous(regions []string) bool {
+	if !p.Asymmetric() {
+		return false
+	}
+	n := 0
+	for _, region := range regions {
+		if slices.ContainsFunc(strings.Split(p.RegionSet, ","), func(entry string) bool {
+			return regionMatches(strings.Trim(entry, " \t"), region)
+		}) {
+			n++
+		}
+	}
+	return n > 1
+}
+
 // regionMatches compares with an entry of a region set: "*" as a whole or at
 // the end (section 4). A star elsewhere is in no region's name.
 func regionMatches(entry, region string) bool {

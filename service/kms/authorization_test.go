@@ -23,7 +23,11 @@ func every(ref, foreignRef string) map[string]string {
 		"GetKeyPolicy": obj("KeyId", foreignRef), "PutKeyPolicy": obj("KeyId", foreignRef, "Policy", keys.DefaultPolicy(acct)),
 		"ListKeyPolicies": obj("KeyId", foreignRef), "TagResource": obj("KeyId", foreignRef, "Tags", []any{}),
 		"UntagResource": obj("KeyId", foreignRef, "TagKeys", []any{}), "ListResourceTags": obj("KeyId", foreignRef),
-		"GetKeyRotationStatus": obj("KeyId", foreignRef), "GetKeyLastUsage": obj("KeyId", foreignRef),
+		"EnableKeyRotation": obj("KeyId", foreignRef), "DisableKeyRotation": obj("KeyId", foreignRef), "RotateKeyOnDemand": obj("KeyId", foreignRef),
+		"ListKeyRotations": obj("KeyId", foreignRef), "DeleteImportedKeyMaterial": obj("KeyId", foreignRef),
+		"GetParametersForImport": obj("KeyId", foreignRef, "WrappingAlgorithm", "RSAES_OAEP_SHA_1", "WrappingKeySpec", "RSA_2048"),
+		"ImportKeyMaterial":      obj("KeyId", foreignRef, "ImportToken", "AAAA", "EncryptedKeyMaterial", "AAAA", "ExpirationModel", "KEY_MATERIAL_DOES_NOT_EXPIRE"),
+		"GetKeyRotationStatus":   obj("KeyId", foreignRef), "GetKeyLastUsage": obj("KeyId", foreignRef),
 		"CreateAlias": obj("AliasName", "alias/new", "TargetKeyId", foreignRef),
 	}
 }

@@ -6,16 +6,20 @@ import (
 
 	"github.com/leadglass/leadglass/cryptography/keys"
 	"github.com/leadglass/leadglass/identity/arn"
+	"github.com/leadglass/leadglass/isolation/attest"
 	"github.com/leadglass/leadglass/operation"
 )
 
 // A call is one request between its target and its handler.
 type call struct {
 	*operation.Call
-	keys     *keys.Keys
+	keys     *keys.Keys // of the Region that the request is for
 	subjects []*subject // what the caller must be allowed, in the order of the asks
 	grantID  string     // RetireGrant: the grant that the token or the id means
 	names    []string   // see grantees
+
+	recipient *keys.Recipient // whom the secret of the answer is for; nil: the caller
+	claims    *attest.Claims  // of the recipient
 }
 
 // A subject is one thing that a request wants to do with one key, alias or
@@ -56,12 +60,14 @@ func (j *subject) ask(key *keys.Key) operation.Ask {
 	if j.fill != nil {
 		j.fill(&a.Context)
 	}
+	j.call.attested(&a.Context, key)
 	return a
 }
 
 // describe sets the condition keys that a key itself has.
 func describe(k *operation.Keys, key *keys.Key) {
 	specKeys(k, key.Spec, key.Usage, key.Origin)
+	regionKeys(k, key.MultiRegionType())
 	if len(key.Aliases) > 0 {
 		k.Set("kms:ResourceAliases", key.Aliases...)
 	}
@@ -76,7 +82,6 @@ func specKeys(k *operation.Keys, spec, usage, origin string) {
 	k.Set("kms:KeyOrigin", origin)
 	k.Set("kms:CustomerMasterKeySpec", spec)
 	k.Set("kms:CustomerMasterKeyUsage", usage)
-	k.Set("kms:MultiRegion", "false")
 }
 
 // again decides once more, on a newer snapshot of the key. It must look at
@@ -91,7 +96,7 @@ func (j *subject) again(now *keys.Key) error {
 
 // use is the subject for package keys.
 func (j *subject) use(dryRun *bool) keys.Use {
-	return keys.Use{Key: j.key, Again: j.again, DryRun: dryRun != nil && *dryRun, Event: j.call.EventID, Request: j.call.RequestID}
+	return keys.Use{Key: j.key, Again: j.again, DryRun: dryRun != nil && *dryRun, Event: j.call.EventID, Request: j.call.RequestID, For: j.call.recipient}
 }
 
 // grantees are the names by which the caller may be the grantee of a grant.

@@ -57,6 +57,12 @@ func fault(err error) error {
 		return &kms.DisabledException{Message: m}
 	case keys.DryRun:
 		return &kms.DryRunOperationException{Message: m}
+	case keys.ExpiredImportToken:
+		return &kms.ExpiredImportTokenException{Message: m}
+	case keys.IncorrectKeyMaterial:
+		return &kms.IncorrectKeyMaterialException{Message: m}
+	case keys.InvalidImportToken:
+		return &kms.InvalidImportTokenException{Message: m}
 	case keys.IncorrectKey:
 		return &kms.IncorrectKeyException{Message: m}
 	case keys.InvalidAliasName:

@@ -55,6 +55,11 @@ func createKeyAsks(ctx context.Context, c *call, in *kms.CreateKeyInput) error {
 	}
 	fill := func(k *operation.Keys) {
 		specKeys(k, n.Spec, n.Usage, n.Origin)
+		if n.MultiRegion {
+			regionKeys(k, keys.Primary)
+		} else {
+			regionKeys(k, "")
+		}
 		k.Set("kms:BypassPolicyLockoutSafetyCheck", strconv.FormatBool(isSet(in.BypassPolicyLockoutSafetyCheck)))
 		requestTags(k, in.Tags)
 	}
@@ -111,11 +116,9 @@ func metadata(key *keys.Key) *kms.KeyMetadata {
 		SigningAlgorithms:      algorithms.signing,
 		MacAlgorithms:          algorithms.mac,
 		KeyAgreementAlgorithms: algorithms.agreement,
-		MultiRegion:            new(false),
 	}
-	if key.Symmetric() {
-		m.CurrentKeyMaterialId = key.MaterialID
-	}
+	materialMetadata(m, key)
+	multiRegion(m, key)
 	return m
 }
 
@@ -176,9 +179,13 @@ func scheduleKeyDeletion(ctx context.Context, c *call, in *kms.ScheduleKeyDeleti
 	if err != nil {
 		return nil, err
 	}
-	return &kms.ScheduleKeyDeletionOutput{
+	out := &kms.ScheduleKeyDeletionOutput{
 		KeyId: c.key().ARN, DeletionDate: at, KeyState: kms.KeyStatePendingDeletion, PendingWindowInDays: new(int32(days)),
-	}, nil
+	}
+	if at.IsZero() { // a primary key that waits for its replicas
+		out.KeyState = kms.KeyStatePendingReplicaDeletion
+	}
+	return out, nil
 }
 
 func cancelKeyDeletion(ctx context.Context, c *call, in *kms.CancelKeyDeletionInput) (*kms.CancelKeyDeletionOutput, error) {
@@ -187,11 +194,6 @@ func cancelKeyDeletion(ctx context.Context, c *call, in *kms.CancelKeyDeletionIn
 
 func updateKeyDescription(ctx context.Context, c *call, in *kms.UpdateKeyDescriptionInput) (*kms.UpdateKeyDescriptionOutput, error) {
 	return &kms.UpdateKeyDescriptionOutput{}, c.keys.SetDescription(ctx, c.key(), in.Description)
-}
-
-// getKeyRotationStatus is truthful: no key here rotates.
-func getKeyRotationStatus(ctx context.Context, c *call, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
-	return &kms.GetKeyRotationStatusOutput{KeyId: c.key().ID, KeyRotationEnabled: new(false)}, nil
 }
 
 func getKeyLastUsage(ctx context.Context, c *call, in *kms.GetKeyLastUsageInput) (*kms.GetKeyLastUsageOutput, error) {

@@ -11,8 +11,7 @@
 // allowed to use it (see resolve). Not done here: the life of keys
 // (cryptography/keys), signatures and the decision itself (gate).
 //
-// Rotation, imported and multi-Region keys, custom key stores and Recipient are not served: their operations are not in the table,
-// and their parameters are refused, never ignored.
+// What the model has and a key cannot do is refused, never ignored.
 package kms
 
 import (
@@ -25,9 +24,9 @@ import (
 	"github.com/leadglass/leadglass/wire"
 )
 
-// Service is the KMS API over one set of keys.
+// Service is the KMS API over the keys of all Regions of a deployment.
 type Service struct {
-	keys *keys.Keys
+	keys *keys.Keys // of the home Region; those of a call: call.keys
 }
 
 // New returns the service.
@@ -44,8 +43,18 @@ func (s *Service) Operations() []operation.Operation {
 		entry(s, kms.ScheduleKeyDeletion, scheduleKeyDeletionAsks, scheduleKeyDeletion),
 		entry(s, kms.CancelKeyDeletion, manage("kms:CancelKeyDeletion", func(in *kms.CancelKeyDeletionInput) string { return in.KeyId }), cancelKeyDeletion),
 		entry(s, kms.UpdateKeyDescription, manage("kms:UpdateKeyDescription", func(in *kms.UpdateKeyDescriptionInput) string { return in.KeyId }), updateKeyDescription),
+		entry(s, kms.EnableKeyRotation, enableKeyRotationAsks, enableKeyRotation),
+		entry(s, kms.DisableKeyRotation, manage("kms:DisableKeyRotation", func(in *kms.DisableKeyRotationInput) string { return in.KeyId }), disableKeyRotation),
+		entry(s, kms.RotateKeyOnDemand, manage("kms:RotateKeyOnDemand", func(in *kms.RotateKeyOnDemandInput) string { return in.KeyId }), rotateKeyOnDemand),
+		entry(s, kms.ListKeyRotations, manage("kms:ListKeyRotations", func(in *kms.ListKeyRotationsInput) string { return in.KeyId }), listKeyRotations),
 		entry(s, kms.GetKeyRotationStatus, manage("kms:GetKeyRotationStatus", func(in *kms.GetKeyRotationStatusInput) string { return in.KeyId }), getKeyRotationStatus),
 		entry(s, kms.GetKeyLastUsage, manage("kms:GetKeyLastUsage", func(in *kms.GetKeyLastUsageInput) string { return in.KeyId }), getKeyLastUsage),
+
+		entry(s, kms.ReplicateKey, replicateKeyAsks, replicateKey),
+		entry(s, kms.UpdatePrimaryRegion, updatePrimaryRegionAsks, updatePrimaryRegion),
+		entry(s, kms.GetParametersForImport, getParametersForImportAsks, getParametersForImport),
+		entry(s, kms.ImportKeyMaterial, importKeyMaterialAsks, importKeyMaterial),
+		entry(s, kms.DeleteImportedKeyMaterial, manage("kms:DeleteImportedKeyMaterial", func(in *kms.DeleteImportedKeyMaterialInput) string { return in.KeyId }), deleteImportedKeyMaterial),
 
 		entry(s, kms.GetKeyPolicy, manage("kms:GetKeyPolicy", func(in *kms.GetKeyPolicyInput) string { return in.KeyId }), getKeyPolicy),
 		entry(s, kms.PutKeyPolicy, putKeyPolicyAsks, putKeyPolicy),
@@ -87,7 +96,10 @@ func (s *Service) Operations() []operation.Operation {
 // A target fills the call with its subjects; entry makes the asks of them.
 type target[I any] func(ctx context.Context, c *call, in *I) error
 
-var errNoTarget = errors.New("service/kms: the handler ran without its target")
+var (
+	errNoTarget = errors.New("service/kms: the handler ran without its target")
+	errNoRegion = errors.New("service/kms: a request for a Region that is not served")
+)
 
 // entry joins the halves of an operation. What the target found reaches the
 // handler through the call's Local, so that the handler acts on exactly what
@@ -106,7 +118,11 @@ func entry[I, O any](s *Service, op wire.Op[I, O], find target[I], serve func(co
 			return out, nil
 		},
 		func(ctx context.Context, in *I) ([]operation.Ask, error) {
-			c := &call{Call: operation.CallFrom(ctx), keys: s.keys}
+			c := &call{Call: operation.CallFrom(ctx)}
+			var served bool
+			if c.keys, served = s.keys.In(c.Region); !served {
+				return nil, errNoRegion // the gate lets no such request in
+			}
 			if err := find(ctx, c, in); err != nil {
 				return nil, fault(err)
 			}

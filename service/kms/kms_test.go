@@ -249,8 +249,8 @@ type ctxPairs = map[string]string
 
 func TestEveryOperationOfTheTableIsInTheModelOnce(t *testing.T) {
 	d := newDesk(t)
-	if len(d.table) < 39 {
-		t.Errorf("%d operations", len(d.table))
+	if n := len(kms.New(d.keys).Operations()); n != len(d.table) || n == 0 {
+		t.Errorf("%d operations under %d names", n, len(d.table))
 	}
 	for name, op := range d.table {
 		if op.Free || op.Target == nil {
@@ -299,8 +299,7 @@ func TestRefusalsBeforeAnythingIsLookedUp(t *testing.T) {
 		{"CreateKey", `{"KeySpec":"RSA_2048"}`, "ValidationException", "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."},
 		{"CreateKey", `{"KeySpec":"RSA_2048","KeyUsage":"KEY_AGREEMENT"}`, "ValidationException", "KeyUsage KEY_AGREEMENT is not compatible with KeySpec RSA_2048"},
 		{"CreateKey", `{"CustomerMasterKeySpec":"SM2","KeyUsage":"SIGN_VERIFY"}`, unsupported, "KeySpec SM2 is not supported."},
-		{"CreateKey", `{"Origin":"EXTERNAL"}`, unsupported, "Origin EXTERNAL is not supported."},
-		{"CreateKey", `{"MultiRegion":true}`, unsupported, "Multi-Region keys are not supported."},
+		{"CreateKey", `{"MultiRegion":true,"CustomKeyStoreId":"cks-1"}`, unsupported, "Multi-Region keys are not supported in custom key stores."},
 		{"CreateKey", `{"CustomKeyStoreId":"cks-1"}`, unsupported, "Custom key stores are not supported."},
 		{"GenerateRandom", `{}`, "ValidationException", "NumberOfBytes is required."},
 		{"GenerateRandom", `{"NumberOfBytes":0}`, "ValidationException", "1 validation error detected: Value '0' at 'numberOfBytes' failed to satisfy constraint: Member must have value greater than or equal to 1"},
@@ -309,8 +308,6 @@ func TestRefusalsBeforeAnythingIsLookedUp(t *testing.T) {
 		{"GenerateDataKey", obj("KeyId", k), "ValidationException", "Please specify either number of bytes or key spec."},
 		{"GenerateDataKey", obj("KeyId", k, "KeySpec", "AES_256", "NumberOfBytes", 32), "ValidationException", "Please specify either number of bytes or key spec."},
 		{"GenerateDataKeyWithoutPlaintext", obj("KeyId", k), "ValidationException", "Please specify either number of bytes or key spec."},
-		{"GenerateDataKey", obj("KeyId", k, "KeySpec", "AES_256", "Recipient", map[string]any{}), unsupported, "Recipient is not supported."},
-		{"Decrypt", obj("CiphertextBlob", "AAAA", "Recipient", map[string]any{}), unsupported, "Recipient is not supported."},
 		{"Encrypt", obj("KeyId", k, "Plaintext", base64.StdEncoding.EncodeToString(make([]byte, 4097))), "ValidationException", "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: Member must have length less than or equal to 4096"},
 		{"Encrypt", obj("KeyId", k), "ValidationException", "1 validation error detected: Value null at 'plaintext' failed to satisfy constraint: Member must not be null"},
 		{"Encrypt", obj("KeyId", k, "Plaintext", "AAAA", "EncryptionAlgorithm", "RSAES_OAEP_SHA_1", "EncryptionContext", ctxPairs{"a": "b"}), "ValidationException", "EncryptionContext is valid only with the algorithm SYMMETRIC_DEFAULT."},

@@ -346,7 +346,7 @@ func (c *call) reEncrypt() uint64 {
 	if status != link.StatusOK {
 		return status
 	}
-	material, status = c.d.unwrap(p.ToToken, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
+	material, status = c.openTo()
 	switch {
 	case status != link.StatusOK:
 		return status

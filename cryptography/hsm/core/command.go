@@ -206,7 +206,7 @@ func (h *HSM) obey(held *custody, command quorum.Command) (change, uint64) {
 	return h.modify(held, arguments, command.Name)
 }
 
-// modify makes the next state, and installs it if this member serves alone.
+// modify makes the next state.
 func (h *HSM) modify(held *custody, arguments any, name string) (change, uint64) {
 	state := held.d.following()
 	order := held.standing
@@ -271,8 +271,8 @@ func (h *HSM) modify(held *custody, arguments any, name string) (change, uint64)
 	return h.propose(held, d, order)
 }
 
-// propose answers with the token of the next domain, and installs it if this
-// member serves alone.
+// propose answers with the token of the next domain, and installs it if no
+// other HSM has to.
 func (h *HSM) propose(held *custody, d *domain, order standing) (change, uint64) {
 	token, err := d.export(order)
 	if err != nil {
@@ -297,8 +297,8 @@ func serving(members []quorum.Member) bool {
 // create founds a domain: on an HSM that has none, or by giving operators to
 // the one that this HSM made for itself, which keeps its id and its keys.
 func (h *HSM) create(held *custody, id quorum.ID, a *quorum.CreateArguments) (change, uint64) {
-	// Flags are promises that this version does not know how to keep.
-	if a.Member != held.me.public.ID || a.Flags != 0 {
+	// Another flag is a promise that this version does not know how to keep.
+	if a.Member != held.me.public.ID || a.Flags&^flagAWSAttestation != 0 {
 		return change{}, link.StatusDenied
 	}
 	state := quorum.DomainState{
@@ -309,7 +309,7 @@ func (h *HSM) create(held *custody, id quorum.ID, a *quorum.CreateArguments) (ch
 		d, state = held.d, held.d.following()
 	}
 	state.Name, state.Operators, state.Rules = a.Name, a.Operators, a.Rules
-	state.Retention, state.Roots = a.Retention, a.Roots
+	state.Retention, state.Roots, state.Flags = a.Retention, a.Roots, a.Flags
 	var shares []quorum.SealedShare
 	if a.Threshold > 0 {
 		recovery, sealed, err := newRecovery(h.cfg.Memory, id, a.Threshold, a.Holders)
@@ -499,10 +499,5 @@ func (c *call) memberRecord() uint64 {
 	if c.result.Record, err = r.Encode(); err != nil {
 		return link.StatusInternal
 	}
-	return link.StatusOK
-}
-
-func (c *call) domainState() uint64 {
-	c.result.Record = c.d.encoded
 	return link.StatusOK
 }

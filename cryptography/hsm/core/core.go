@@ -32,7 +32,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/quorum"
@@ -81,6 +80,8 @@ type HSM struct {
 	table      map[uint64]operation
 	calls      sync.Pool // of *call
 	operations atomic.Uint64
+	newest     atomic.Uint64 // the highest serial that another member was heard of
+	fences     fences
 	chains     attest.Chains // of attestation documents
 	changing   sync.Mutex    // held while a next custody is made
 	turns      turns         // of what takes long
@@ -128,6 +129,9 @@ func Open(cfg Config) (*HSM, error) {
 	}
 	h.identity = h.held.me.public.HSK
 	if h.log, err = openLog(cfg.Store, h.held.me, cfg.Now); err != nil {
+		return nil, err
+	}
+	if err := h.openFences(); err != nil {
 		return nil, err
 	}
 	start := message.LogEntry{Kind: message.LogStart, Subject: h.held.me.public.ID[:]}
@@ -258,8 +262,7 @@ func (h *HSM) placeHost(spki []byte, role string) bool {
 	return true
 }
 
-// openSession notes a session in the log and makes its token: dk id, KDF
-// nonce, then IV, ciphertext and tag of {SK, host, expiry, serial} (hsm-domain
+// openSession notes a session in the log and makes its token (hsm-domain
 // section 5, step 2).
 func (h *HSM) openSession(plain []byte) ([]byte, error) {
 	d := h.domain()
@@ -271,23 +274,7 @@ func (h *HSM) openSession(plain []byte) ([]byte, error) {
 		// There is nobody else who could take the session over.
 		return appendRandom(nil, 8+kdfNonce+len(plain)+gcmOverhead), nil
 	}
-	out := make([]byte, 0, 8+kdfNonce+len(plain)+gcmOverhead)
-	out = append(out, d.active[:]...)
-	out = appendRandom(out, kdfNonce)
-	var key [32]byte
-	defer secret.Wipe(key[:])
-	err := d.keys[d.active].Use(func(dk []byte) error {
-		kdf.Derive(&key, dk, "leadglass session token v1", out[8:8+kdfNonce])
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	aead, err := newGCM(key[:])
-	if err != nil {
-		return nil, err
-	}
-	return aead.Seal(out, nil, plain, out), nil
+	return d.sealSession(plain)
 }
 
 const (

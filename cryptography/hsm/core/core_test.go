@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,10 +17,13 @@ import (
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
-// store keeps files in memory; it can fail.
+// store keeps files in memory; it can fail, always or from some write on.
 type store struct {
 	files map[string][]byte
 	fail  error
+
+	dying, durable bool
+	left           int // writes until it dies
 }
 
 func (s *store) Load(name string) ([]byte, bool, error) {
@@ -29,6 +34,14 @@ func (s *store) Load(name string) ([]byte, bool, error) {
 func (s *store) Save(name string, b []byte) error {
 	if s.fail != nil {
 		return s.fail
+	}
+	if s.dying {
+		if s.left--; s.left < 0 {
+			if s.fail = errPower; s.durable {
+				s.files[name] = bytes.Clone(b)
+			}
+			return s.fail
+		}
 	}
 	s.files[name] = bytes.Clone(b)
 	return nil
@@ -42,28 +55,12 @@ type hsm struct {
 	t          testing.TB
 	supervisor *link.Peer
 	now        time.Time
+	answers    *[][]byte // all results, if a test wants to see them
 }
 
 func open(t testing.TB, s *store) (*hsm, error) {
 	t.Helper()
-	memory, err := secret.NewArena(1 << 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, spki, err := link.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &hsm{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	seal, err := core.OpenSoftwareSeal(s, nil, memory)
-	if err != nil {
-		return nil, err
-	}
-	h.HSM, err = core.Open(core.Config{
-		Store: s, Sealer: seal, Memory: memory, Now: func() time.Time { return h.now }, Supervisor: spki,
-	})
-	h.supervisor = &link.Peer{ID: link.IDOf(spki), Roles: []string{core.RoleSupervisor, core.RoleHost}}
-	return h, err
+	return openWith(t, s, nil)
 }
 
 func mustOpen(t testing.TB, s *store) *hsm {
@@ -82,6 +79,9 @@ func (h *hsm) do(op uint64, token []byte, p message.Params) (message.Result, uin
 
 func (h *hsm) doAs(host *link.Peer, op uint64, token []byte, p message.Params) (r message.Result, status uint64) {
 	out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
+	if h.answers != nil {
+		*h.answers = append(*h.answers, out)
+	}
 	if status == link.StatusOK {
 		if err := r.Parse(out); err != nil {
 			h.t.Fatal(err)
@@ -146,7 +146,9 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 	agrees := h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT")
 	sig := h.must(message.OpSign, signer, message.Params{Data: []byte("x"), Alg: "ECDSA_SHA_384", MessageType: "RAW"}).Data
 	sum := h.must(message.OpGenerateMac, mac, message.Params{Data: []byte("x"), Alg: "HMAC_SHA_512"}).Data
-	for _, ekt := range [][]byte{key, other, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token} {
+	imports := h.must(message.OpImportBegin, nil, beginning(256, message.WrapOAEP1, "HMAC_384", "GENERATE_VERIFY_MAC"))
+	brings := importing("HMAC_384", "GENERATE_VERIFY_MAC", wrap(t, imports.Public, message.WrapOAEP1, h.Material(h.newKeyOf("HMAC_384", "GENERATE_VERIFY_MAC").Token)))
+	for _, ekt := range [][]byte{key, other, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token, h.must(message.OpImportKey, imports.Token, brings).Token} {
 		m := h.Material(ekt)
 		if len(m) < 32 {
 			t.Fatal("the test does not see the key material")
@@ -171,12 +173,21 @@ func TestNoOperationOutputsKeyMaterial(t *testing.T) {
 		{Data: []byte("x"), Alg: "HMAC_SHA_512", Signature: sum},
 		{Data: []byte("x"), Alg: "RSAES_OAEP_SHA_1", Public: agrees.Public},
 		{Alg: "ECDH", Public: agrees.Public},
+		beginning(256, message.WrapAES256, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
+		brings,
 		{Alg: "ECDH", Public: h.newKeyOf("ECC_NIST_P384", "KEY_AGREEMENT").Public},
 	}
+	var seal message.Conditions
+	params = append(params, message.Params{Conditions: seal.Append(nil)}, message.Params{Epoch: 1})
+	// What closes keys comes last.
+	last := []uint64{message.OpSealConditions, message.OpRaiseFence}
+	table := core.Operations()
+	order := slices.DeleteFunc(slices.Sorted(maps.Keys(table)), func(op uint64) bool { return slices.Contains(last, op) })
 	succeeded := make(map[uint64]bool)
-	for op, name := range core.Operations() {
+	for _, op := range append(order, last...) {
+		name := table[op]
 		for _, p := range params {
-			for _, token := range [][]byte{nil, key, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token} {
+			for _, token := range [][]byte{nil, key, logKey, auditKey, signer, rsaKey.Token, mac, agrees.Token, imports.Token} {
 				for _, host := range []*link.Peer{h.supervisor, authority} {
 					out, status := h.Handle(&link.Request{Host: host, Op: op, Token: token, Params: p.Append(nil)}, nil)
 					succeeded[op] = succeeded[op] || status == link.StatusOK

@@ -2,11 +2,10 @@ package core
 
 import (
 	"bytes"
+	"crypto/mlkem"
 	"errors"
 	"fmt"
 	"maps"
-
-	"crypto/mlkem"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/quorum"
@@ -31,9 +30,6 @@ type custody struct {
 	standing standing
 	shares   []quorum.SealedShare // of the recovery key, sealed to their holders: an answer that was lost can be had again
 }
-
-// domain is nil for an HSM without one.
-func (c *custody) domain() *domain { return c.d }
 
 // after is the custody once a command's nonce is used. Nonces that nothing can
 // come with any more are forgotten.
@@ -226,5 +222,8 @@ func (h *HSM) enact(next *custody) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.held = next
+	if next.d == nil {
+		h.newest.Store(0) // serials of another domain are no news
+	}
 	return nil
 }

@@ -109,11 +109,11 @@ func activeKey(keys []quorum.DomainKey) quorum.DomainKey {
 	return quorum.DomainKey{}
 }
 
-// alone says that no other member serves: the others, if there are any, lie in
-// safes or are the recovery key.
+// alone says that no other HSM is a member, in use or in a safe. The recovery
+// key does not count: it installs nothing.
 func (d *domain) alone() bool {
 	return !slices.ContainsFunc(d.state.Members, func(m quorum.Member) bool {
-		return m.ID != d.public.ID && m.Flags&(quorum.MemberOffline|quorum.MemberRecovery) == 0
+		return m.ID != d.public.ID && m.Flags&quorum.MemberRecovery == 0
 	})
 }
 

@@ -21,33 +21,31 @@ const (
 	ektMagic    = "LGE1"
 	ektHeader   = len(ektMagic) + 8 + 2
 	maxMaterial = 2560 // the PKCS#8 of an RSA-4096 key is about 2400 bytes long
-	maxToken    = 4096
+	maxToken    = 8192 // of these, conditions and custodians take at most half
 )
 
 // attributes are what a token says of its key; the numbers are the map's keys.
 type attributes struct {
-	spec     string   // 1
-	usage    string   // 2
-	origin   string   // 3
-	material [32]byte // 4: material id
-	name     string   // 5: key ARN, log name or account
-	created  uint64   // 6: ms since 1970
-	notAfter uint64   // 7: ms since 1970; 0: for ever
-	role     string   // 8: sealed conditions; here {7: role that a host must have}
-	foreign  bool     // 8 has a condition that this version cannot enforce
+	spec     string             // 1
+	usage    string             // 2
+	origin   string             // 3
+	material [32]byte           // 4: material id
+	name     string             // 5: key ARN, log name or account
+	created  uint64             // 6: ms since 1970
+	notAfter uint64             // 7: ms since 1970; 0: for ever
+	role     string             // 8, condition 7: role that a host must have
+	sealed   message.Conditions // 8, conditions 1 to 6, and 10, the custodians
+	epoch    uint64             // 9: of the key's fence when the token was made
+	foreign  bool               // there is something that this version cannot enforce
 }
-
-// conditionRole is the number of our condition in attribute 8; 1 to 6 are
-// those of hsm-domain section 6.
-const conditionRole = 7
 
 func (a *attributes) append(b []byte) []byte {
 	n := 6
-	if a.notAfter > 0 {
-		n++
-	}
-	if a.role != "" {
-		n++
+	conditions := a.role != "" || !a.sealed.Empty()
+	for _, there := range [...]bool{a.notAfter > 0, conditions, a.epoch > 0, len(a.sealed.Custodians) > 0} {
+		if there {
+			n++
+		}
 	}
 	b = link.AppendMap(b, n)
 	b = link.AppendText(link.AppendUint(b, 1), a.spec)
@@ -56,23 +54,21 @@ func (a *attributes) append(b []byte) []byte {
 	b = link.AppendBytes(link.AppendUint(b, 4), a.material[:])
 	b = link.AppendText(link.AppendUint(b, 5), a.name)
 	b = link.AppendUint(link.AppendUint(b, 6), a.created)
-	if a.notAfter > 0 {
-		b = link.AppendUint(link.AppendUint(b, 7), a.notAfter)
+	b = link.AppendUintField(b, 7, a.notAfter)
+	if conditions {
+		b = a.sealed.AppendAttribute(link.AppendUint(b, 8), a.role)
 	}
-	if a.role != "" {
-		b = link.AppendMap(link.AppendUint(b, 8), 1)
-		b = link.AppendText(link.AppendUint(b, conditionRole), a.role)
-	}
-	return b
+	b = link.AppendUintField(b, 9, a.epoch)
+	return link.AppendBytesField(b, 10, a.sealed.Custodians)
 }
 
-// parse reads attributes. What it does not know (a fence, a custodian, another
-// condition) makes the token foreign: it is not used, rather than used without
-// what it demands.
+// parse reads attributes. What it does not know (a later version's condition)
+// makes the token foreign: it is not used, rather than used without what it
+// demands.
 func (a *attributes) parse(b []byte) bool {
 	*a = attributes{}
 	r := link.NewReader(b)
-	last := uint64(0)
+	last, custodians := uint64(0), false
 	for n := r.Map(); n > 0 && !r.Failed(); n-- {
 		last = r.Key(last)
 		switch last {
@@ -93,29 +89,25 @@ func (a *attributes) parse(b []byte) bool {
 		case 7:
 			a.notAfter = r.Uint()
 		case 8:
-			a.conditions(r)
+			var known bool
+			a.role, custodians, known = a.sealed.ParseAttribute(r)
+			a.foreign = a.foreign || !known
+		case 9:
+			a.epoch = r.Uint()
+		case 10:
+			a.sealed.Custodians = bytes.Clone(r.Bytes())
 		default:
 			a.foreign = true
 			r.Raw()
 		}
 	}
-	return r.Done() == nil
+	// A token that says in one place that custodians can loosen it and names none in the other was not made here.
+	return r.Done() == nil && custodians == (len(a.sealed.Custodians) > 0)
 }
 
-func (a *attributes) conditions(r *link.Reader) {
-	last := uint64(0)
-	for n := r.Map(); n > 0 && !r.Failed(); n-- {
-		if last = r.Key(last); last == conditionRole {
-			a.role = r.Text()
-		} else {
-			a.foreign = true
-			r.Raw()
-		}
-	}
-}
-
-// usable checks what is sealed into the token against this call.
-func (a *attributes) usable(host *link.Peer, now time.Time) uint64 {
+// admits checks what is sealed into the token against this host and moment.
+// It is not all that a use needs: see call.enforce.
+func (a *attributes) admits(host *link.Peer, now time.Time) uint64 {
 	switch {
 	case a.foreign:
 		return link.StatusDenied
@@ -155,8 +147,13 @@ func (d *domain) wrapAs(attrs, material []byte) ([]byte, error) {
 }
 
 func (d *domain) ektKey(key *[32]byte, id dkID, nonce []byte) error {
+	return d.derive(key, id, "leadglass ekt v1", nonce)
+}
+
+// derive makes a key of a domain key, for one purpose and one nonce.
+func (d *domain) derive(key *[32]byte, id dkID, label string, nonce []byte) error {
 	return d.keys[id].Use(func(dk []byte) error {
-		kdf.Derive(key, dk, "leadglass ekt v1", nonce)
+		kdf.Derive(key, dk, label, nonce)
 		return nil
 	})
 }
@@ -174,9 +171,9 @@ func splitEKT(ekt []byte, a *attributes) (id dkID, aad []byte, ok bool) {
 	return id, ekt[:end+kdfNonce], true
 }
 
-// unwrap opens a token into buf, which holds maxMaterial bytes and which the
-// caller wipes, and checks that this host may use it now.
-func (d *domain) unwrap(ekt []byte, a *attributes, host *link.Peer, now time.Time, buf []byte) (material []byte, status uint64) {
+// unseal opens a token into buf, which holds maxMaterial bytes and which the
+// caller wipes. It says nothing of whether the key may be used: call.use does.
+func (d *domain) unseal(ekt []byte, a *attributes, buf []byte) (material []byte, status uint64) {
 	id, aad, ok := splitEKT(ekt, a)
 	if !ok {
 		return nil, link.StatusWrongToken
@@ -202,7 +199,7 @@ func (d *domain) unwrap(ekt []byte, a *attributes, host *link.Peer, now time.Tim
 		return nil, link.StatusWrongToken
 	}
 	// Only now are the attributes proven; before, they were the host's words.
-	return material, a.usable(host, now)
+	return material, link.StatusOK
 }
 
 // materialID is SHA-256("leadglass material v1\0" ‖ name ‖ 00 ‖

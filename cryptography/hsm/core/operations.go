@@ -29,6 +29,8 @@ type call struct {
 	result message.Result
 
 	claims *attest.Claims // of the recipient, verified; nil: there is none
+	proof  proof          // of the caller's own request, read when a key asks for it
+	used   []used         // keys that this call used, to look at their fences once more at its end
 
 	attrs    attributes
 	material [maxMaterial]byte
@@ -75,6 +77,13 @@ func operations() map[uint64]operation {
 
 		message.OpTrustRoots:       {"TrustRoots", supervisor, false, (*call).trustRoots},
 		message.OpAttestationRoots: {"AttestationRoots", host, false, (*call).attestationRoots},
+
+		// These write a file.
+		message.OpRaiseFence:     {"RaiseFence", host, true, (*call).raiseFence},
+		message.OpSealConditions: {"SealConditions", host, true, (*call).sealConditions},
+		message.OpFences:         {"Fences", host, true, (*call).exchangeFences},
+		message.OpImportBegin:    {"ImportBegin", host, true, (*call).importBegin},
+		message.OpImportKey:      {"ImportKey", host, true, (*call).importKey},
 	}
 }
 
@@ -113,7 +122,7 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	c := h.calls.Get().(*call)
 	c.h, c.d, c.host, c.op, c.token = h, h.domain(), r.Host, r.Op, r.Token
 	defer c.end()
-	if c.d == nil && !withoutDomain(r.Op) {
+	if !withoutDomain(r.Op) && h.outdated(c.d, r.Op) {
 		return dst, link.StatusStale
 	}
 	// A broken invariant in one call must not take all keys of the node away;
@@ -131,6 +140,9 @@ func (h *HSM) Handle(r *link.Request, dst []byte) (out []byte, status uint64) {
 	}
 	secret.Do(func() {
 		if status = op.run(c); status == link.StatusOK {
+			status = c.stillOpen()
+		}
+		if status == link.StatusOK {
 			status = c.envelop()
 		}
 		if status == link.StatusOK {
@@ -151,12 +163,30 @@ func (c *call) end() {
 	secret.Wipe(c.plain[:])
 	c.params, c.result, c.attrs = message.Params{}, message.Result{}, attributes{}
 	c.h, c.d, c.host, c.op, c.token, c.claims = nil, nil, nil, 0, nil, nil
+	c.proof, c.used = proof{}, c.used[:0]
 	h.calls.Put(c)
 }
 
-// open unwraps the token of the call.
+// open unwraps the token of the call, if this call may use the key.
 func (c *call) open() ([]byte, uint64) {
-	return c.d.unwrap(c.token, &c.attrs, c.host, c.h.cfg.Now(), c.material[:])
+	material, status := c.d.unseal(c.token, &c.attrs, c.material[:])
+	if status == link.StatusOK {
+		status = c.use(&c.attrs, c.params.Context)
+	}
+	return material, status
+}
+
+// openTo unwraps the second token of the call, in place of the first.
+func (c *call) openTo() ([]byte, uint64) {
+	from := c.attrs
+	material, status := c.d.unseal(c.params.ToToken, &c.attrs, c.material[:])
+	if status == link.StatusOK {
+		status = c.use(&c.attrs, c.params.ToContext)
+	}
+	if status == link.StatusOK && !from.sealed.Releases(&c.attrs.sealed) {
+		status = link.StatusDenied
+	}
+	return material, status
 }
 
 func (c *call) openSymmetric() ([]byte, uint64) {
@@ -182,7 +212,10 @@ func (c *call) make(spec, usage, origin string, material []byte) uint64 {
 	}
 	a := attributes{
 		spec: spec, usage: usage, origin: origin, name: p.Name, role: p.Role,
-		created: uint64(c.h.cfg.Now().UnixMilli()), material: materialID(p.Name, material),
+		created: uint64(c.h.cfg.Now().UnixMilli()), notAfter: p.NotAfter, material: materialID(p.Name, material),
+	}
+	if status := c.inherit(&a); status != link.StatusOK {
+		return status
 	}
 	token, err := c.d.wrap(&a, material)
 	if err != nil {
@@ -262,8 +295,23 @@ func (c *call) random() uint64 {
 	return link.StatusOK
 }
 
+// rewrap seals a token anew under the active domain key. What is sealed into
+// it stays, also if the key is closed or fenced: that is no use. With
+// FlagCurrent it also gets the epoch of the key's fence.
 func (c *call) rewrap() uint64 {
-	material, status := c.open()
+	material, status := c.d.unseal(c.token, &c.attrs, c.material[:])
+	if status == link.StatusOK {
+		status = c.attrs.admits(c.host, c.h.cfg.Now())
+	}
+	switch c.params.Flags {
+	case 0:
+	case message.FlagCurrent:
+		if status == link.StatusOK {
+			status = c.current(&c.attrs)
+		}
+	default:
+		return link.StatusBadRequest
+	}
 	if status != link.StatusOK {
 		return status
 	}
@@ -279,6 +327,9 @@ func (c *call) status() uint64 {
 	held := c.h.custody()
 	if held.me == nil {
 		return link.StatusDenied
+	}
+	if len(c.token) > 0 && held.d != nil {
+		c.h.hear(held.d, c.token)
 	}
 	s := message.Status{
 		Member: held.me.public.ID, Memory: c.h.cfg.Memory.Kind(), Seal: c.h.sealName(),

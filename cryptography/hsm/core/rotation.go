@@ -12,9 +12,11 @@ import (
 // Rotation of domain keys (hsm-domain sections 4 and 8). A domain without
 // operators rotates when its supervisor says so. One with operators rotates by
 // a command of theirs each time, or within a standing command, which every
-// member has: then one member makes the next key, and the others take it over
-// from its token, because the token changes nothing but what the standing
-// command allows.
+// member has. Then, too, there are two steps if there are several members: one
+// makes the next key and the token of the state that has it, and all of them,
+// this one included, take it over from the token. They need no signatures for
+// that, because they see that it changes nothing but what the standing command
+// allows.
 
 // standing is a standing order to rotate; the zero value is none.
 type standing struct {
@@ -70,10 +72,12 @@ func (c *call) rotate() uint64 {
 		if next.d, err = held.d.rotated(h.cfg.Memory, now); err != nil {
 			return link.StatusInternal
 		}
-	}
-	token, err := next.d.export(held.standing)
-	if err != nil {
-		return link.StatusInternal
+		if c.result.Record, err = next.d.export(held.standing); err != nil {
+			return link.StatusInternal
+		}
+		if !held.d.alone() {
+			return link.StatusOK // with nothing changed: the token is to be taken over
+		}
 	}
 	entry := message.LogEntry{Kind: message.LogRotation, Serial: next.d.state.Serial, State: quorum.HashState(next.d.encoded)}
 	if err := h.log.add(entry); err != nil {
@@ -83,7 +87,6 @@ func (c *call) rotate() uint64 {
 	if err := h.enact(&next); err != nil {
 		return link.StatusInternal
 	}
-	c.result.Record = token
 	return link.StatusOK
 }
 

@@ -72,6 +72,13 @@ func Start(t testing.TB, cfg hsm.Config) *hsm.Process {
 // the test. It accepts attestation documents under the roots.
 func Open(t testing.TB, dir string, roots ...hsm.Root) *hsm.Client {
 	t.Helper()
+	return OpenWith(t, dir, message.Setup{}, time.Now, roots...)
+}
+
+// OpenWith is Open for an HSM that is set up in another way, or has another
+// clock. The supervisor is set here.
+func OpenWith(t testing.TB, dir string, setup message.Setup, now func() time.Time, roots ...hsm.Root) *hsm.Client {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -86,10 +93,11 @@ func Open(t testing.TB, dir string, roots ...hsm.Root) *hsm.Client {
 	must(err)
 	ours, theirs, err := boundary.SocketPair()
 	must(err)
+	setup.Supervisor = spki
 	identity := make(chan []byte, 1)
 	ended := make(chan error, 1)
 	m := core.Main{
-		Store: state, Memory: memory, Now: time.Now, Setup: (&message.Setup{Supervisor: spki}).Append(nil), Links: []io.ReadWriter{theirs},
+		Store: state, Memory: memory, Now: now, Setup: setup.Append(nil), Links: []io.ReadWriter{theirs},
 		Ready: func(id []byte) error { identity <- id; return nil },
 	}
 	go func() { ended <- m.Run() }()
@@ -101,7 +109,7 @@ func Open(t testing.TB, dir string, roots ...hsm.Root) *hsm.Client {
 	case err := <-ended:
 		t.Fatal(err)
 	}
-	l, err := link.Dial(context.Background(), ours, link.ClientConfig{Host: key, Server: server, Now: time.Now})
+	l, err := link.Dial(context.Background(), ours, link.ClientConfig{Host: key, Server: server, Now: now})
 	must(err)
 	t.Cleanup(func() {
 		_ = l.Close()

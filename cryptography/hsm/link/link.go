@@ -58,6 +58,7 @@ const (
 	StatusFenced      = 7
 	StatusInternal    = 8
 	StatusBusy        = 9
+	StatusMaterial    = 10 // imported key material is no key of the spec that it is for
 )
 
 var (
@@ -100,6 +101,8 @@ func (s Status) Error() string {
 		return "link: internal error in the boundary"
 	case StatusBusy:
 		return "link: busy"
+	case StatusMaterial:
+		return "link: unfit key material"
 	}
 	return "link: refused"
 }

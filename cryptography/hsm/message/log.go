@@ -152,12 +152,20 @@ func (h *LogHead) Append(b []byte) []byte {
 	return link.AppendBytes(link.AppendUint(h.fields(b, 5), 5), h.Signature)
 }
 
+// exactly reads the next key of a map, which must be this one: a page that
+// could be written in two ways could be changed unseen.
+func exactly(r *link.Reader, key uint64) {
+	if r.Key(key-1) != key {
+		r.Fail()
+	}
+}
+
 // Parse reads a head.
 func (h *LogHead) Parse(b []byte) error {
 	*h = LogHead{}
 	r := link.NewReader(b)
 	fixed := func(key uint64, dst []byte) {
-		r.Key(key - 1)
+		exactly(r, key)
 		if v := r.Bytes(); len(v) != len(dst) || copy(dst, v) != len(dst) {
 			r.Fail()
 		}
@@ -166,12 +174,12 @@ func (h *LogHead) Parse(b []byte) error {
 		r.Fail()
 	}
 	fixed(1, h.Member[:])
-	r.Key(1)
+	exactly(r, 2)
 	h.Size = r.Uint()
 	fixed(3, h.Hash[:])
-	r.Key(3)
+	exactly(r, 4)
 	h.Time = r.Uint()
-	r.Key(4)
+	exactly(r, 5)
 	h.Signature = bytes.Clone(r.Bytes())
 	return r.Done()
 }
@@ -216,17 +224,17 @@ func (p *LogPage) Parse(b []byte) error {
 	if r.Map() != 4 {
 		r.Fail()
 	}
-	r.Key(0)
+	exactly(r, 1)
 	if v := r.Bytes(); len(v) != ChainLen || copy(p.Before[:], v) != ChainLen {
 		r.Fail()
 	}
-	r.Key(1)
+	exactly(r, 2)
 	p.First = r.Uint()
-	r.Key(2)
+	exactly(r, 3)
 	for n := r.Array(); n > 0 && !r.Failed(); n-- {
 		p.Entries = append(p.Entries, r.Bytes())
 	}
-	r.Key(3)
+	exactly(r, 4)
 	p.Head = r.Bytes()
 	return r.Done()
 }

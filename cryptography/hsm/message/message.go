@@ -51,6 +51,7 @@ const (
 	OpCommandLog       = 73 // a page of the log of commands
 	OpDomainState      = 74 // the public domain state
 	OpSealConditions   = 75 // a key token with other sealed conditions
+	OpFences           = 76 // a page of the fences, for another member; with a page: take it over
 )
 
 // Key specs. The first is AWS's name; the others are internal and never
@@ -99,8 +100,12 @@ type Params struct {
 	Answer      []byte // 27: what a signed answer is to be bound to besides the result
 }
 
-// FlagNoPlaintext makes GenerateDataKey answer without the plaintext.
-const FlagNoPlaintext = 1
+// Flags.
+const (
+	FlagNoPlaintext = 1 // GenerateDataKey and its like answer without the plaintext
+	FlagCurrent     = 2 // RewrapEKT gives the token the epoch Epoch, which must be that of the key's fence; RaiseFence: the reverse
+	FlagClosed      = 4 // RaiseFence closes the key until it is opened again
+)
 
 // Result is the result of any operation. Empty fields are not sent.
 type Result struct {

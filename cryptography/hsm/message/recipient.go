@@ -4,8 +4,8 @@ import "github.com/leadglass/leadglass/cryptography/hsm/link"
 
 // Operations about recipients of secrets: attested enclaves.
 const (
-	OpTrustRoots       = 76 // supervisor only, before OpReady: further roots of attestation documents
-	OpAttestationRoots = 77 // the roots in force
+	OpTrustRoots       = 78 // supervisor only, before OpReady: further roots of attestation documents
+	OpAttestationRoots = 79 // the roots in force
 )
 
 // A Root is a certificate that attestation documents may end in, as package
