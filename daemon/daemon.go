@@ -26,6 +26,7 @@ import (
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/keys"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/evidence/log"
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/authority"
@@ -47,7 +48,12 @@ type Config struct {
 	AdditionalRegions []string
 	SealKey           string    // file of the HSM's software seal; empty: in the data folder
 	Guard             hsm.Guard // hardware that guards the seal besides
-	Insecure          bool      // start the boundaries even where they cannot be locked down (I-10)
+	// HSMMembers is how many HSMs this node has, zero: one. HSMAwait makes the first, like all others, wait for a domain
+	// rather than make one without operators, and HSMCommands are signed commands that give it one.
+	HSMMembers  int
+	HSMAwait    bool
+	HSMCommands [][]byte
+	Insecure    bool // start the boundaries even where they cannot be locked down (I-10)
 	// KeyMode names the services (by signing name, or AllServices) whose requests
 	// are checked in key mode rather than witness mode: docs/trust-model.md.
 	KeyMode []string
@@ -56,6 +62,10 @@ type Config struct {
 	// PrivateIssuers the hosts, or host:port, of issuers that may have private addresses (identity/federation).
 	IssuerCA       string
 	PrivateIssuers []string
+	// How proxies of external key stores may be reached.
+	XKSCA             string        // certificates (PEM) that may vouch for them, beside the system's
+	PrivateXKSProxies []string      // hosts, or host:port, that may have private addresses and ports other than 443
+	XKSTimeout        time.Duration // of one request; 0: xks.DefaultTimeout
 	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
 	PublicURL string
 	// Directory limits what one account may hold; zero: AWS's defaults.
@@ -106,7 +116,10 @@ func (c *Config) valid() error {
 		errs = append(errs, fmt.Errorf("signing keys may be kept for at most %v, not %v", sessions.MaxKeyTTL, c.KeyTTL))
 	}
 	_, certErr := readCertificates(c.IssuerCA)
-	errs = append(errs, validPublicURL(c.PublicURL), certErr)
+	errs = append(errs, validPublicURL(c.PublicURL), certErr, c.validProxies())
+	if c.HSMMembers < 0 || c.HSMMembers > maxHSMs {
+		errs = append(errs, fmt.Errorf("a node has 1 to %d HSMs", maxHSMs))
+	}
 	return errors.Join(errs...)
 }
 
@@ -126,7 +139,8 @@ type Daemon struct {
 	checking bool // Check: read everything, serve nothing
 
 	lock      *os.File
-	hsm       *hsm.Process
+	hsm       *hsm.Node
+	logHeads  *headWatch // of the HSMs' command logs; set with log
 	authority *authority.Process
 	store     *pebble.Store
 	log       *log.Log
@@ -138,6 +152,7 @@ type Daemon struct {
 	instance  string            // names this run in the records of issued keys
 	issuer    *federation.Issuer
 	keys      *keys.Keys // of the home region
+	proxies   *xks.Dialer
 	gate      *gate.Gate
 	operator  string // the operator's account
 
@@ -261,6 +276,7 @@ func (d *Daemon) watch(ctx context.Context) {
 	wait("the audit log", d.log.Failed(), d.log.Err)
 	wait("the store", d.store.Failed(), func() error { return errors.New("a write or fsync failed; what the disk holds is unknown") })
 	wait("the HSM", d.hsm.Done(), d.hsm.Wait)
+	d.workers.Go(func() { d.logHeads.run(ctx) })
 	wait("the identity authority", d.authority.Done(), d.authority.Wait)
 	for _, l := range []net.Listener{d.listener, d.resumed} {
 		d.workers.Go(func() {
@@ -272,6 +288,7 @@ func (d *Daemon) watch(ctx context.Context) {
 	for _, region := range d.keys.Regions() {
 		if k, ok := d.keys.In(region); ok {
 			d.workers.Go(func() { k.Run(ctx) })
+			d.workers.Go(func() { k.RunStores(ctx) })
 		}
 	}
 }
@@ -311,6 +328,9 @@ func (d *Daemon) stop(ctx context.Context) error {
 	}
 	d.cancel()
 	d.workers.Wait()
+	if d.proxies != nil {
+		d.proxies.Close()
+	}
 	// From the top down: whoever writes stops before what it writes to.
 	d.closeSessions()
 	if d.directory != nil {

@@ -87,6 +87,7 @@ func (g *Gate) accept(w http.ResponseWriter, r *http.Request) *exchange {
 		RequestID: id.UUID(), EventID: id.UUID(),
 		Time: g.Clock.Now(), Region: g.Region,
 		SourceIP: sourceIP(r), UserAgent: r.UserAgent(), Secure: r.TLS != nil,
+		WantProof: r.Header.Get(proofHeader) == "1",
 	}}
 	x.request = wire.Request{Method: r.Method, RawPath: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Host: r.Host, Header: r.Header}
 	ctx, cancel := context.WithTimeout(r.Context(), Deadline)

@@ -158,6 +158,10 @@ func (x *exchange) additional() []byte {
 	if x.unrecorded > 0 {
 		b = strconv.AppendInt(append(b, `,"RefusalsNotRecorded":`...), int64(x.unrecorded), 10)
 	}
+	for _, r := range x.call.Remarks() {
+		b = append(strconv.AppendQuote(append(b, ','), r.Name), ':')
+		b = append(b, r.JSON...)
+	}
 	if b == nil {
 		return nil
 	}

@@ -189,6 +189,7 @@ func (x *exchange) decode() error {
 		return x.commonFault(wire.UnknownOperation, "The operation "+info.Name+" is not served by this deployment.")
 	}
 	x.in = x.op.NewInput()
+	x.call.Body = x.request.Body
 	return wire.Decode(info, x.protocol, &x.request, x.in)
 }
 

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bytes"
+	"encoding/base64"
 	"net/http"
 	"strconv"
 	"time"
@@ -10,6 +11,18 @@ import (
 	"github.com/leadglass/leadglass/operation"
 	"github.com/leadglass/leadglass/wire"
 )
+
+// proofHeader asks, with the value 1, for a proof of the answer by whoever made
+// it, and carries it, base64 (kms-recipient-attestation, "signed answers").
+const proofHeader = "X-Leadglass-Answer-Proof"
+
+// proof is the header's value; empty without one.
+func (x *exchange) proof() string {
+	if x.fault != nil {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString(x.call.Proof())
+}
 
 // write is stage 11: encode and send.
 func (x *exchange) write() {
@@ -45,6 +58,9 @@ func (x *exchange) write() {
 	}
 	if x.receipt != "" {
 		h["X-Leadglass-Audit-Receipt"] = []string{x.receipt}
+	}
+	if p := x.proof(); p != "" {
+		h[proofHeader] = []string{p}
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(resp.Body))}
 	x.w.WriteHeader(resp.Status)
@@ -90,6 +106,7 @@ func (x *exchange) writeRevealed(resp wire.Response, revealed []operation.Reveal
 		{"Date", time.Now().UTC().Format(http.TimeFormat)},
 		{"X-Amzn-Requestid", x.call.RequestID},
 		{"X-Leadglass-Audit-Receipt", x.receipt},
+		{proofHeader, x.proof()},
 		{"Cache-Control", "no-store"},
 		{"Connection", connection},
 	} {

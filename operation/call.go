@@ -13,7 +13,8 @@ import (
 )
 
 // A Call is what a handler may know of the request it serves. The gate makes
-// it; handlers read it, and may only reveal secrets and name resources.
+// it; handlers read it, and may only reveal secrets, name resources, and remark
+// on or prove what they did.
 type Call struct {
 	RequestID string // the same as in the answer's header and in the audit record
 	EventID   string // of the audit record
@@ -33,6 +34,11 @@ type Call struct {
 	Depth       int       // of role chaining: 0 for a long-term key, 1 for its first session, …
 	MFA         bool
 
+	// Body is the request's body as it was signed; not to be changed.
+	Body []byte
+	// WantProof: the client asks for an answer that is signed where it was made (x-leadglass-answer-proof: 1).
+	WantProof bool
+
 	// Session is the caller as package identity/sessions knows it; only service/sts looks inside.
 	Session any
 
@@ -47,6 +53,8 @@ type Call struct {
 	revealed  []Revealed // guarded by mu
 	resources []Resource // guarded by mu
 	concerned []string   // guarded by mu
+	remarks   []Remark   // guarded by mu
+	proof     []byte     // guarded by mu
 }
 
 // Revealed is a secret on its way to the caller, and the placeholder that

@@ -48,6 +48,7 @@ func dataDir() string {
 func serveCommand() *cobra.Command {
 	cfg := daemon.Config{Version: version()}
 	var logFormat, logLevel, configFile string
+	var commands []string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the plane: front door, HSM and identity authority",
@@ -61,7 +62,8 @@ Plain HTTP is served on loopback only; any other address needs --tls-cert and
 
 Settings may stand in a file (--config); the command line wins. OpenID Connect
 issuers with a public address and an ordinary certificate need no setting,
-others --private-issuers and --issuer-ca.`,
+others --private-issuers and --issuer-ca; so it is with the proxies of
+external key stores (--private-xks-proxies, --xks-ca).`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			calmMonitor()
@@ -73,6 +75,9 @@ others --private-issuers and --issuer-ca.`,
 				return usageError{err}
 			}
 			cfg.Logger = logger
+			if cfg.HSMCommands, err = readHSMCommands(commands); err != nil {
+				return err
+			}
 			// The front's live heap is a few MiB and its garbage is short-lived: twice the room halves the collections and
 			// costs about 10 MiB. GOGC still wins.
 			if os.Getenv("GOGC") == "" {
@@ -90,11 +95,17 @@ others --private-issuers and --issuer-ca.`,
 	f.StringVar(&cfg.Region, "region", "us-east-1", "home region: of identities, and of keys unless a request is signed for another")
 	f.StringSliceVar(&cfg.AdditionalRegions, "additional-regions", nil, "further regions that the plane answers for, with keys of their own, as in eu-central-1,eu-west-1")
 	f.StringVar(&cfg.SealKey, "seal-key", "", "file with the key that seals the HSM's state (default DATA/hsm/seal.key; keep it on other media)")
+	f.IntVar(&cfg.HSMMembers, "hsm-members", 1, "HSMs of this node; those beyond the first wait for the custodians to let them in (docs/custodians.md)")
+	f.BoolVar(&cfg.HSMAwait, "hsm-await-domain", false, "let the HSM wait for a domain of custodians, rather than make one that the operator rules alone")
+	f.StringArrayVar(&commands, "hsm-command", nil, "file of a signed command that gives an HSM without a domain one: a founding, an install or a recovery")
 	guardFlags(f, &cfg)
 	f.StringSliceVar(&cfg.KeyMode, "key-mode", nil, "services (signing names, or all) whose signatures this process checks itself, with keys of the day from the authority (docs/trust-model.md); empty: the authority witnesses every request")
 	f.DurationVar(&cfg.KeyTTL, "key-ttl", 0, "how long key mode keeps a key, at most 5m (default 1m)")
 	f.StringVar(&cfg.IssuerCA, "issuer-ca", "", "certificates (PEM) that may vouch for OpenID Connect issuers, beside the system's")
 	f.StringSliceVar(&cfg.PrivateIssuers, "private-issuers", nil, "hosts, or host:port, of OpenID Connect issuers that may have private addresses")
+	f.StringVar(&cfg.XKSCA, "xks-ca", "", "certificates (PEM) that may vouch for proxies of external key stores, beside the system's")
+	f.StringSliceVar(&cfg.PrivateXKSProxies, "private-xks-proxies", nil, "hosts, or host:port, of external key store proxies that may have private addresses, and ports other than 443")
+	f.DurationVar(&cfg.XKSTimeout, "xks-timeout", 0, "how long an external key store proxy may take, at most 5s (default 250ms)")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "URL by which others reach the plane, for the tokens that it issues (default: where it serves)")
 	f.Var(quotasOf(&cfg), "quota", "what an account or an organization may hold, where AWS's defaults are too few, as in UsersPerAccount=200000,RolesPerAccount=50000")
 	f.BoolVar(&cfg.Insecure, "insecure-no-lockdown", false, "start the HSM and the authority even where they cannot be locked down; shown in health and log")

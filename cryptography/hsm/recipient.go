@@ -21,7 +21,7 @@ type Recipient struct {
 	Document []byte // attestation document
 	// Body is the request's body, as the client sent it, if the answer is to be
 	// signed: the HSM checks that it executes this and nothing else, and refuses
-	// with ErrBadRequest what differs. Nil: no signature.
+	// with ErrAttestation what differs. Nil: no signature.
 	Body []byte
 }
 

@@ -62,7 +62,7 @@ func TestARecipientsAnswerIsProven(t *testing.T) {
 		}
 	}
 	// The host shows another body than it lets execute.
-	if _, _, err := c.GenerateDataKeyFor(t.Context(), k.EKT, 16, map[string]string{"a": "b"}, hsm.Recipient{Document: doc, Body: body}); !errors.Is(err, hsm.ErrBadRequest) {
+	if _, _, err := c.GenerateDataKeyFor(t.Context(), k.EKT, 16, map[string]string{"a": "b"}, hsm.Recipient{Document: doc, Body: body}); !errors.Is(err, hsm.ErrAttestation) {
 		t.Errorf("an answer to another request: %v", err)
 	}
 }

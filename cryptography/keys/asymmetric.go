@@ -101,7 +101,7 @@ func (k *Keys) VerifyMac(ctx context.Context, u Use, algorithm string, msg, mac 
 func (k *Keys) DeriveSharedSecret(ctx context.Context, u Use, algorithm string, peer []byte) (shared []byte, err error) {
 	err = k.usable(u, "DeriveSharedSecret", algorithm, func(now *Key) error {
 		var err error
-		shared, err = k.cfg.Boundary.DeriveSharedSecret(ctx, now.current().EKT, algorithm, peer)
+		shared, err = k.boundary(u).DeriveSharedSecret(ctx, now.current().EKT, algorithm, peer)
 		if errors.Is(err, hsm.ErrBadRequest) {
 			return refuse(Validation, "The public key is not a valid key of the key spec %s.", now.Spec)
 		}
@@ -140,7 +140,7 @@ func (k *Keys) GenerateDataKeyPair(ctx context.Context, u Use, spec string, encC
 		if u.DryRun {
 			return nil
 		}
-		made, err := k.cfg.Boundary.GenerateDataKeyPair(ctx, now.current().EKT, spec, encCtx, withPlaintext)
+		made, err := k.boundary(u).GenerateDataKeyPair(ctx, now.current().EKT, spec, encCtx, withPlaintext)
 		pair = KeyPair{made.Private, made.Public, made.Blob, now.MaterialID}
 		return k.boundaryError("generate a data key pair", now, err)
 	})
@@ -179,7 +179,7 @@ func (k *Keys) DecryptWith(ctx context.Context, u Use, algorithm string, ciphert
 			return nil
 		}
 		var err error
-		plaintext, err = k.cfg.Boundary.DecryptWith(ctx, now.current().EKT, algorithm, ciphertext)
+		plaintext, err = k.boundary(u).DecryptWith(ctx, now.current().EKT, algorithm, ciphertext)
 		return k.ciphertextError("decrypt", now, err)
 	})
 	if err != nil {
@@ -221,19 +221,24 @@ func (k *Keys) ReEncryptWith(ctx context.Context, from, to Side, blob []byte) (n
 			if from.DryRun && len(blob) == 0 {
 				return nil
 			}
-			m := src.current()
+			var err error
+			m, inner := src.current(), blob
 			if src.Symmetric() {
-				var err error
 				if m, err = k.materialOf(src, blob); err != nil {
 					return err
 				}
 				fromMaterial = hex.EncodeToString(m.ID)
+				if inner, err = k.inward(ctx, from.Use, src, "ReEncrypt", blob, from.Context); err != nil {
+					return err
+				}
 			}
 			if dst.Symmetric() {
 				toMaterial = dst.MaterialID
 			}
-			var err error
-			newBlob, err = k.cfg.Boundary.ReEncryptWith(ctx, from.boundary(m), blob, to.boundary(dst.current()))
+			newBlob, err = k.cfg.Boundary.ReEncryptWith(ctx, from.boundary(m), inner, to.boundary(dst.current()))
+			if err == nil {
+				newBlob, err = k.outward(ctx, to.Use, dst, "ReEncrypt", newBlob, to.Context)
+			}
 			if errors.Is(err, hsm.ErrBadRequest) && !dst.Symmetric() {
 				// The algorithms fit the keys, so it is the plaintext that does not fit.
 				return tooLong(dst.Spec, to.Algorithm)

@@ -40,6 +40,8 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/cryptography/xks"
+	"github.com/leadglass/leadglass/isolation/attest"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -76,6 +78,13 @@ type Boundary interface {
 	EncryptWith(ctx context.Context, ekt []byte, alg string, plaintext []byte) ([]byte, error)
 	DecryptWith(ctx context.Context, ekt []byte, alg string, ciphertext []byte) ([]byte, error)
 	ReEncryptWith(ctx context.Context, from hsm.Side, blob []byte, to hsm.Side) ([]byte, error)
+
+	DecryptFor(ctx context.Context, ekt, blob []byte, alg string, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, error)
+	GenerateDataKeyFor(ctx context.Context, ekt []byte, n int, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, []byte, error)
+	GenerateDataKeyPairFor(ctx context.Context, ekt []byte, spec string, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, hsm.KeyPair, error)
+	DeriveSharedSecretFor(ctx context.Context, ekt []byte, alg string, peer []byte, to hsm.Recipient) (hsm.Sealed, error)
+	RandomFor(ctx context.Context, n int, to hsm.Recipient) (hsm.Sealed, error)
+	AttestationRoots(ctx context.Context) ([]hsm.Root, error)
 }
 
 // Config is what Open cannot live without.
@@ -93,6 +102,8 @@ type Config struct {
 	// bare id. Nil: all are shown by their ids.
 	PrincipalARN func(id string) (arn string, ok bool)
 	Log          *slog.Logger // nil: nothing is logged
+	// Proxies reaches the proxies of external key stores; nil: none are served.
+	Proxies *xks.Dialer
 }
 
 func (c *Config) valid() error {
@@ -132,6 +143,8 @@ type Keys struct {
 	byMaterial sync.Map // [32]byte -> *entry
 	aliases    sync.Map // aliasKey -> *alias
 	docs       interned
+	stores     stores        // custom key stores: store.go
+	chains     attest.Chains // of attestation documents
 
 	// aliasWrite serialises all changes of aliases, because one change may concern two keys. It is taken
 	// before any entry's own lock.

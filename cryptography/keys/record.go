@@ -41,6 +41,8 @@ type Key struct {
 	State            State
 	Created          time.Time
 	DeletionDate     time.Time // zero unless pending deletion
+	CustomKeyStoreID string    // empty: the plane itself
+	XksKeyID         string    // of a key in an external key store
 	MaterialID       string    // of the current material, 64 hex digits; empty when there is none
 	Public           []byte    // SPKI of an asymmetric key; not to be changed
 	Tags             []Tag     // sorted by key; not to be changed
@@ -71,6 +73,7 @@ func (k *Key) Enabled() bool { return k.State == StateEnabled }
 //
 //	K | account | "key"   | key id      keyRecord
 //	K | account | "alias" | alias name  aliasRecord
+//	K | account | "store" | store id    storeRecord (store.go)
 //	K | account | "used"  | key id      usageRecord (usage.go)
 //	K | ""      | "tracking" | ""       trackingRecord (usage.go)
 //	G | key id  | grant id              grantRecord (grant.go)
@@ -99,6 +102,8 @@ type keyRecord struct {
 	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
 	Region      string            `cbor:"21,keyasint,omitempty"` // absent: the home Region
 	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
+	StoreID     string            `cbor:"23,keyasint,omitempty"`
+	XksKeyID    string            `cbor:"24,keyasint,omitempty"`
 }
 
 type aliasRecord struct {
@@ -141,6 +146,7 @@ func (k *Key) encode() ([]byte, error) {
 		Version: recordVersion, ID: k.ID, Account: k.Account, Spec: k.Spec, Usage: k.Usage, Origin: k.Origin,
 		State: string(k.State), Created: k.Created.UnixMilli(), Description: k.Description, Tags: k.Tags,
 		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed, Public: k.Public,
+		StoreID: k.CustomKeyStoreID, XksKeyID: k.XksKeyID,
 	}
 	if !k.DeletionDate.IsZero() {
 		r.Deletion = k.DeletionDate.UnixMilli()
@@ -164,6 +170,7 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Region: k.cfg.Region, away: r.Region, MultiRegion: r.MultiRegion, Description: r.Description, Spec: r.Spec,
 		Usage: r.Usage, Origin: r.Origin, State: State(r.State), Created: time.UnixMilli(r.Created).UTC(),
 		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed, Public: r.Public,
+		CustomKeyStoreID: r.StoreID, XksKeyID: r.XksKeyID,
 	}
 	if r.Deletion != 0 {
 		key.DeletionDate = time.UnixMilli(r.Deletion).UTC()
@@ -240,6 +247,8 @@ func (k *Keys) load(ctx context.Context) error {
 			}
 			k.aliases.Store(aliasKey{account, name}, a)
 			named[a.KeyID] = append(named[a.KeyID], name)
+		case "store":
+			return k.loadStore(account, name, en)
 		case kindUsed:
 			return k.loadUsage(name, en.Value)
 		case kindTracking:
@@ -297,6 +306,7 @@ func (k *Keys) admit(key *Key, mod kv.Rev) *entry {
 	key.entry = e
 	e.now.Store(key)
 	k.byID.Store(key.ID, e)
+	_ = k.stores.join(key) // what is in the store of keys was unique when it was made
 	for i := range key.materials {
 		k.byMaterial.Store([32]byte(key.materials[i].ID), e)
 	}
@@ -389,6 +399,7 @@ func (k *Keys) forget(e *entry) {
 	last := e.now.Load()
 	e.now.Store(nil)
 	k.byID.Delete(e.id)
+	k.stores.leave(last)
 	if last != nil {
 		for i := range last.materials {
 			k.byMaterial.Delete([32]byte(last.materials[i].ID))

@@ -22,6 +22,10 @@ type Use struct {
 	DryRun bool
 	// Event and Request are remembered for GetKeyLastUsage.
 	Event, Request string
+	// Principal is the ARN of the caller: an external key store is told.
+	Principal string
+	// For is whom the secret is for, of the operations that give one; nil: the caller.
+	For *Recipient
 }
 
 var (
@@ -51,7 +55,10 @@ func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
 			return nil, err
 		}
 	}
-	return cur, cur.State.Permits(operation, cur.ARN)
+	if err := cur.State.Permits(operation, cur.ARN); err != nil {
+		return nil, err
+	}
+	return cur, k.reachable(cur)
 }
 
 // hold lets f use the key as it is now, and gives f's result out only if
@@ -71,7 +78,7 @@ func (k *Keys) hold(u Use, operation string, f func(now *Key) error) error {
 			return err
 		}
 	}
-	return nil
+	return k.reachable(now)
 }
 
 // with is hold and what follows a success: the answer to a dry run, or the
@@ -82,6 +89,9 @@ func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
 	}
 	if u.DryRun {
 		return errDryRun
+	}
+	if u.For != nil && len(u.For.Sealed.Envelope) == 0 {
+		return errUnsealed
 	}
 	k.note(u, operation)
 	return nil
@@ -110,7 +120,9 @@ func (k *Keys) Encrypt(ctx context.Context, u Use, plaintext []byte, encCtx map[
 			return nil
 		}
 		b, err := k.cfg.Boundary.Encrypt(ctx, now.current().EKT, plaintext, encCtx)
-		blob = b
+		if err == nil {
+			blob, err = k.outward(ctx, u, now, "Encrypt", b, encCtx)
+		}
 		return k.boundaryError("encrypt", now, err)
 	})
 	if err != nil {
@@ -135,7 +147,11 @@ func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[strin
 			return err
 		}
 		materialID = hex.EncodeToString(m.ID)
-		plaintext, err = k.cfg.Boundary.Decrypt(ctx, m.EKT, blob, encCtx)
+		inner, err := k.inward(ctx, u, now, "Decrypt", blob, encCtx)
+		if err != nil {
+			return err
+		}
+		plaintext, err = k.boundary(u).Decrypt(ctx, m.EKT, inner, encCtx)
 		return k.ciphertextError("decrypt", now, err)
 	})
 	if err != nil {
@@ -148,7 +164,7 @@ func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[strin
 // materialOf finds the material that a ciphertext names, which must be one of
 // the key's.
 func (k *Keys) materialOf(key *Key, blob []byte) (*material, error) {
-	id, err := hsm.MaterialOf(blob)
+	id, err := materialIn(blob)
 	if err != nil {
 		return nil, errCiphertext
 	}
@@ -194,7 +210,14 @@ func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx
 				return err
 			}
 			fromMaterial, toMaterial = hex.EncodeToString(m.ID), dst.MaterialID
-			newBlob, err = k.cfg.Boundary.ReEncrypt(ctx, m.EKT, blob, fromCtx, dst.current().EKT, toCtx)
+			inner, err := k.inward(ctx, from, src, "ReEncrypt", blob, fromCtx)
+			if err != nil {
+				return err
+			}
+			newBlob, err = k.cfg.Boundary.ReEncrypt(ctx, m.EKT, inner, fromCtx, dst.current().EKT, toCtx)
+			if err == nil {
+				newBlob, err = k.outward(ctx, to, dst, "ReEncrypt", newBlob, toCtx)
+			}
 			return k.ciphertextError("re-encrypt", src, err)
 		})
 	})
@@ -221,7 +244,10 @@ func (k *Keys) GenerateDataKey(ctx context.Context, u Use, n int, encCtx map[str
 		}
 		materialID = now.MaterialID
 		var err error
-		plaintext, blob, err = k.cfg.Boundary.GenerateDataKey(ctx, now.current().EKT, n, encCtx, withPlaintext)
+		plaintext, blob, err = k.boundary(u).GenerateDataKey(ctx, now.current().EKT, n, encCtx, withPlaintext)
+		if err == nil {
+			blob, err = k.outward(ctx, u, now, operation, blob, encCtx)
+		}
 		return k.boundaryError("generate a data key", now, err)
 	})
 	if err != nil {
@@ -251,6 +277,8 @@ func (k *Keys) boundaryError(what string, key *Key, err error) error {
 		return nil
 	case errors.Is(err, hsm.ErrDenied) && key.expired(k.cfg.Clock.Now().Add(clockSkew)):
 		return refuse(InvalidState, "%s is pending import.", key.ARN)
+	case errors.Is(err, hsm.ErrAttestation):
+		return errAttestation(err)
 	case errors.Is(err, hsm.ErrBusy):
 		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):

@@ -20,6 +20,7 @@ const (
 	always    = "every request"
 	signed    = "signed requests"
 	temporary = "requests with temporary credentials"
+	recipient = "kms operations with Recipient and a valid attestation document"
 )
 
 // ConditionKeys are the keys that a request can have here, by service and name.
@@ -79,6 +80,8 @@ var ConditionKeys = []ConditionKey{
 	{"kms:MultiRegionKeyType", "String", false, "kms:CreateKey, every kms operation on a key", "it is a multi-Region key: PRIMARY or REPLICA", true},
 	{"kms:PrimaryRegion", "String", false, "kms:UpdatePrimaryRegion", "the region of the primary key to be", true},
 	{"kms:ReEncryptOnSameKey", "Bool", false, "kms:ReEncrypt*", "whether both keys are one", true},
+	{"kms:RecipientAttestation:ImageSha384", "String", false, recipient, "as kms:RecipientAttestation:PCR0", true},
+	{"kms:RecipientAttestation:PCR", "String", false, recipient, "followed by the number: the register in lower-case hex. One of zeros, and of a simulated enclave every one unless the key's policy asks for the tier, proves nothing: no condition on it lets an Allow apply, each lets a Deny apply", true},
 	{"kms:ReplicaRegion", "String", false, "kms:ReplicateKey", "the region of the replica to be", true},
 	{"kms:RequestAlias", "String", false, "kms operations that take an alias", "the request names the key by an alias: that", true},
 	{"kms:ResourceAliases", "String", true, "every kms operation on a key", "the key has aliases", true},
@@ -88,6 +91,8 @@ var ConditionKeys = []ConditionKey{
 	{"kms:ValidTo", "Date", false, "kms:ImportKeyMaterial", "the material ends: when, in seconds since 1970; Numeric operators too", true},
 	{"kms:WrappingAlgorithm", "String", false, "kms:GetParametersForImport", "the parameter", true},
 	{"kms:WrappingKeySpec", "String", false, "kms:GetParametersForImport", "the parameter", true},
+
+	{"leadglass:RecipientAttestation:Tier", "Numeric", false, recipient, "how the enclave is isolated: 0 simulated, 1 software, 2 software on a measured boot, 3 confidential VM, 4 hardware", true},
 
 	{"organizations:PolicyType", "String", false, "organizations operations on policies", "SERVICE_CONTROL_POLICY, RESOURCE_CONTROL_POLICY", true},
 	{"organizations:ServicePrincipal", "String", false, "delegated administrators and service access", "the service", true},
@@ -126,8 +131,6 @@ var AbsentKeys = []ConditionKey{
 	{Name: "ec2:RoleDelivery", When: "no instances"},
 	{Name: "ec2:SourceInstanceARN", When: "no instances"},
 	{Name: "iam:AssociatedResourceArn", When: "no service that takes a role for one resource"},
-	{Name: "kms:RecipientAttestation:ImageSha384", When: "no enclaves"},
-	{Name: "kms:RecipientAttestation:PCR", When: "no enclaves"},
 	{Name: "kms:ViaService", When: "no service forwards calls"},
 	{Name: "lambda:SourceFunctionArn", When: "no such service"},
 	{Name: "leadglass:Custody", When: "no service forwards calls"},
@@ -142,7 +145,7 @@ var AbsentKeys = []ConditionKey{
 func recorded(key string) bool {
 	for i := range ConditionKeys {
 		k := &ConditionKeys[i]
-		open := strings.HasSuffix(k.Name, "/") || strings.HasSuffix(k.Name, ":")
+		open := strings.HasSuffix(k.Name, "/") || strings.HasSuffix(k.Name, ":") || strings.HasSuffix(k.Name, ":PCR")
 		if strings.EqualFold(key, k.Name) || open && hasPrefixFold(key, k.Name) {
 			return k.Recorded
 		}

@@ -25,7 +25,7 @@ type entry struct {
 	hash     uint64
 	name     string
 	off, n   int  // values[off:off+n]
-	deadlock bool // a tag that was set in two spellings: neither matches
+	deadlock bool // a tag that was set in two spellings, or a value that proves nothing: no operator of an Allow is satisfied, every one of a Deny is
 }
 
 // Set replaces the values of a key; no values removes it (a key without values
@@ -36,6 +36,14 @@ func (k *Keys) Set(name string, values ...string) { k.put(name, values, false) }
 
 // Add appends values to a key.
 func (k *Keys) Add(name string, values ...string) { k.put(name, values, true) }
+
+// SetUnproven sets a key whose value is known and proves nothing, such as a
+// register of an enclave in which nothing was measured: no condition on it lets
+// an Allow apply, whatever its operator and values, and each lets a Deny apply.
+func (k *Keys) SetUnproven(name, value string) {
+	k.put(name, []string{value}, false)
+	k.find(fold(name), name).deadlock = true
+}
 
 func (k *Keys) put(name string, values []string, keep bool) {
 	h := fold(name)

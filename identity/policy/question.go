@@ -154,7 +154,7 @@ func (a *answer) find(keys *Keys, k *keyRef) bool {
 // literal gives the single value of a key that can stand in a pattern: one with the
 // bytes that stand for wildcards is no UTF-8 and resolves to nothing.
 func (a *answer) literal() (string, bool) {
-	if len(a.values) != 1 {
+	if len(a.values) != 1 || a.deadlock {
 		return "", false
 	}
 	v := a.values[0]

@@ -182,7 +182,7 @@ func verifyMac(ctx context.Context, c *call, in *kms.VerifyMacInput) (*kms.Verif
 }
 
 func deriveSharedSecretAsks(ctx context.Context, c *call, in *kms.DeriveSharedSecretInput) error {
-	if err := shape(in.GrantTokens, nil, "", in.Recipient); err != nil {
+	if err := c.shape(ctx, in.GrantTokens, nil, "", in.Recipient); err != nil {
 		return err
 	}
 	return c.resolve(ctx, "kms:DeriveSharedSecret", in.KeyId, anyAccount|byAlias,
@@ -199,7 +199,7 @@ func deriveSharedSecret(ctx context.Context, c *call, in *kms.DeriveSharedSecret
 		return nil, err
 	}
 	return &kms.DeriveSharedSecretOutput{
-		KeyId: key.ARN, SharedSecret: shared, KeyAgreementAlgorithm: in.KeyAgreementAlgorithm, KeyOrigin: kms.OriginType(key.Origin),
+		KeyId: key.ARN, SharedSecret: shared, CiphertextForRecipient: c.sealed(), KeyAgreementAlgorithm: in.KeyAgreementAlgorithm, KeyOrigin: kms.OriginType(key.Origin),
 	}, nil
 }
 
@@ -217,7 +217,7 @@ func (c *call) pair(granted string, spec kms.DataKeyPairSpec, encCtx map[string]
 }
 
 func generateDataKeyPairAsks(ctx context.Context, c *call, in *kms.GenerateDataKeyPairInput) error {
-	if err := shape(in.GrantTokens, in.EncryptionContext, "", in.Recipient); err != nil {
+	if err := c.shape(ctx, in.GrantTokens, in.EncryptionContext, "", in.Recipient); err != nil {
 		return err
 	}
 	return c.resolve(ctx, "kms:GenerateDataKeyPair", in.KeyId, anyAccount|byAlias,
@@ -240,12 +240,12 @@ func generateDataKeyPair(ctx context.Context, c *call, in *kms.GenerateDataKeyPa
 	}
 	return &kms.GenerateDataKeyPairOutput{
 		PrivateKeyCiphertextBlob: pair.Blob, PrivateKeyPlaintext: pair.Private, PublicKey: pair.Public, KeyId: c.key().ARN,
-		KeyPairSpec: in.KeyPairSpec, KeyMaterialId: pair.MaterialID,
+		KeyPairSpec: in.KeyPairSpec, KeyMaterialId: pair.MaterialID, CiphertextForRecipient: c.sealed(),
 	}, nil
 }
 
 func generateDataKeyPairWithoutPlaintextAsks(ctx context.Context, c *call, in *kms.GenerateDataKeyPairWithoutPlaintextInput) error {
-	if err := shape(in.GrantTokens, in.EncryptionContext, "", nil); err != nil {
+	if err := c.shape(ctx, in.GrantTokens, in.EncryptionContext, "", nil); err != nil {
 		return err
 	}
 	return c.resolve(ctx, "kms:GenerateDataKeyPairWithoutPlaintext", in.KeyId, anyAccount|byAlias,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/leadglass/leadglass/cryptography/keys"
 	"github.com/leadglass/leadglass/identity/arn"
+	"github.com/leadglass/leadglass/isolation/attest"
 	"github.com/leadglass/leadglass/operation"
 )
 
@@ -16,6 +17,9 @@ type call struct {
 	subjects []*subject // what the caller must be allowed, in the order of the asks
 	grantID  string     // RetireGrant: the grant that the token or the id means
 	names    []string   // see grantees
+
+	recipient *keys.Recipient // whom the secret of the answer is for; nil: the caller
+	claims    *attest.Claims  // of the recipient
 }
 
 // A subject is one thing that a request wants to do with one key, alias or
@@ -56,6 +60,7 @@ func (j *subject) ask(key *keys.Key) operation.Ask {
 	if j.fill != nil {
 		j.fill(&a.Context)
 	}
+	j.call.attested(&a.Context, key)
 	return a
 }
 
@@ -91,7 +96,7 @@ func (j *subject) again(now *keys.Key) error {
 
 // use is the subject for package keys.
 func (j *subject) use(dryRun *bool) keys.Use {
-	return keys.Use{Key: j.key, Again: j.again, DryRun: dryRun != nil && *dryRun, Event: j.call.EventID, Request: j.call.RequestID}
+	return keys.Use{Key: j.key, Again: j.again, DryRun: dryRun != nil && *dryRun, Event: j.call.EventID, Request: j.call.RequestID, Principal: j.call.Principal.ARN, For: j.call.recipient}
 }
 
 // grantees are the names by which the caller may be the grantee of a grant.

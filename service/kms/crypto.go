@@ -44,17 +44,17 @@ func orSymmetric(alg kms.EncryptionAlgorithmSpec) kms.EncryptionAlgorithmSpec {
 
 // shape checks what every cryptographic operation has, before anything is
 // looked up.
-func shape(tokens []string, encCtx map[string]string, alg kms.EncryptionAlgorithmSpec, recipient *kms.RecipientInfo) error {
-	if recipient != nil {
-		return unsupported("Recipient is not supported.")
-	}
+func (c *call) shape(ctx context.Context, tokens []string, encCtx map[string]string, alg kms.EncryptionAlgorithmSpec, recipient *kms.RecipientInfo) error {
 	if alg != "" && alg != symmetric && len(encCtx) > 0 {
 		return invalid("EncryptionContext is valid only with the algorithm %s.", symmetric)
 	}
 	if err := keys.CheckContext(encCtx); err != nil {
 		return err
 	}
-	return keys.CheckTokens(tokens)
+	if err := keys.CheckTokens(tokens); err != nil {
+		return err
+	}
+	return c.attest(ctx, recipient)
 }
 
 // usable checks, in this order, the key's state and whether it can do what the
@@ -64,7 +64,7 @@ func usable(operationName string, key *keys.Key, alg kms.EncryptionAlgorithmSpec
 }
 
 func encryptAsks(ctx context.Context, c *call, in *kms.EncryptInput) error {
-	if err := shape(in.GrantTokens, in.EncryptionContext, in.EncryptionAlgorithm, nil); err != nil {
+	if err := c.shape(ctx, in.GrantTokens, in.EncryptionContext, in.EncryptionAlgorithm, nil); err != nil {
 		return err
 	}
 	return c.resolve(ctx, "kms:Encrypt", in.KeyId, anyAccount|byAlias, c.cipher("Encrypt", in.EncryptionAlgorithm, in.EncryptionContext))
@@ -127,7 +127,7 @@ func (c *call) source(ctx context.Context, action, keyID string, blob []byte, pr
 }
 
 func decryptAsks(ctx context.Context, c *call, in *kms.DecryptInput) error {
-	if err := shape(in.GrantTokens, in.EncryptionContext, in.EncryptionAlgorithm, in.Recipient); err != nil {
+	if err := c.shape(ctx, in.GrantTokens, in.EncryptionContext, in.EncryptionAlgorithm, in.Recipient); err != nil {
 		return err
 	}
 	if _, err := ciphertext(in.CiphertextBlob, in.DryRun, in.DryRunModifiers, in.KeyId, in.EncryptionAlgorithm); err != nil {
@@ -160,14 +160,16 @@ func decrypt(ctx context.Context, c *call, in *kms.DecryptInput) (*kms.DecryptOu
 	if err != nil {
 		return nil, err
 	}
-	return &kms.DecryptOutput{KeyId: key.ARN, Plaintext: plaintext, EncryptionAlgorithm: alg, KeyMaterialId: material}, nil
+	return &kms.DecryptOutput{
+		KeyId: key.ARN, Plaintext: plaintext, CiphertextForRecipient: c.sealed(), EncryptionAlgorithm: alg, KeyMaterialId: material,
+	}, nil
 }
 
 func reEncryptAsks(ctx context.Context, c *call, in *kms.ReEncryptInput) error {
-	if err := shape(in.GrantTokens, in.SourceEncryptionContext, in.SourceEncryptionAlgorithm, nil); err != nil {
+	if err := c.shape(ctx, in.GrantTokens, in.SourceEncryptionContext, in.SourceEncryptionAlgorithm, nil); err != nil {
 		return err
 	}
-	if err := shape(nil, in.DestinationEncryptionContext, in.DestinationEncryptionAlgorithm, nil); err != nil {
+	if err := c.shape(ctx, nil, in.DestinationEncryptionContext, in.DestinationEncryptionAlgorithm, nil); err != nil {
 		return err
 	}
 	if _, err := ciphertext(in.CiphertextBlob, in.DryRun, in.DryRunModifiers, in.SourceKeyId, in.SourceEncryptionAlgorithm); err != nil {
@@ -251,7 +253,7 @@ func generateDataKeyAsks(ctx context.Context, c *call, in *kms.GenerateDataKeyIn
 	if _, err := dataKeySize(in.NumberOfBytes, in.KeySpec); err != nil {
 		return err
 	}
-	if err := shape(in.GrantTokens, in.EncryptionContext, "", in.Recipient); err != nil {
+	if err := c.shape(ctx, in.GrantTokens, in.EncryptionContext, "", in.Recipient); err != nil {
 		return err
 	}
 	return c.resolve(ctx, "kms:GenerateDataKey", in.KeyId, anyAccount|byAlias, c.cipher("GenerateDataKey", "", in.EncryptionContext))
@@ -277,14 +279,16 @@ func generateDataKey(ctx context.Context, c *call, in *kms.GenerateDataKeyInput)
 	if err != nil {
 		return nil, err
 	}
-	return &kms.GenerateDataKeyOutput{CiphertextBlob: blob, Plaintext: plaintext, KeyId: c.key().ARN, KeyMaterialId: material}, nil
+	return &kms.GenerateDataKeyOutput{
+		CiphertextBlob: blob, Plaintext: plaintext, CiphertextForRecipient: c.sealed(), KeyId: c.key().ARN, KeyMaterialId: material,
+	}, nil
 }
 
 func generateDataKeyWithoutPlaintextAsks(ctx context.Context, c *call, in *kms.GenerateDataKeyWithoutPlaintextInput) error {
 	if _, err := dataKeySize(in.NumberOfBytes, in.KeySpec); err != nil {
 		return err
 	}
-	if err := shape(in.GrantTokens, in.EncryptionContext, "", nil); err != nil {
+	if err := c.shape(ctx, in.GrantTokens, in.EncryptionContext, "", nil); err != nil {
 		return err
 	}
 	return c.resolve(ctx, "kms:GenerateDataKeyWithoutPlaintext", in.KeyId, anyAccount|byAlias,
@@ -303,16 +307,21 @@ func generateRandomAsks(ctx context.Context, c *call, in *kms.GenerateRandomInpu
 	switch {
 	case in.NumberOfBytes == nil:
 		return invalid("NumberOfBytes is required.")
-	case in.CustomKeyStoreId != "":
-		return unsupported("Custom key stores are not supported.")
-	case in.Recipient != nil:
-		return unsupported("Recipient is not supported.")
 	}
 	c.addAccount("kms:GenerateRandom", "*")
-	return nil
+	return c.attest(ctx, in.Recipient)
 }
 
 func generateRandom(ctx context.Context, c *call, in *kms.GenerateRandomInput) (*kms.GenerateRandomOutput, error) {
+	if err := c.randomStore(in.CustomKeyStoreId); err != nil {
+		return nil, err
+	}
+	if c.recipient != nil {
+		if err := c.keys.RandomFor(ctx, int(*in.NumberOfBytes), c.recipient); err != nil {
+			return nil, err
+		}
+		return &kms.GenerateRandomOutput{CiphertextForRecipient: c.sealed()}, nil
+	}
 	b, err := c.keys.Random(ctx, int(*in.NumberOfBytes))
 	if err != nil {
 		return nil, err

@@ -11,8 +11,7 @@
 // allowed to use it (see resolve). Not done here: the life of keys
 // (cryptography/keys), signatures and the decision itself (gate).
 //
-// Custom key stores and Recipient are not served: their operations are not in
-// the table, and their parameters are refused, never ignored.
+// What the model has and a key cannot do is refused, never ignored.
 package kms
 
 import (
@@ -85,6 +84,13 @@ func (s *Service) Operations() []operation.Operation {
 		entry(s, kms.DeriveSharedSecret, deriveSharedSecretAsks, deriveSharedSecret),
 		entry(s, kms.GenerateDataKeyPair, generateDataKeyPairAsks, generateDataKeyPair),
 		entry(s, kms.GenerateDataKeyPairWithoutPlaintext, generateDataKeyPairWithoutPlaintextAsks, generateDataKeyPairWithoutPlaintext),
+
+		entry(s, kms.CreateCustomKeyStore, onAccount[kms.CreateCustomKeyStoreInput]("kms:CreateCustomKeyStore"), createCustomKeyStore),
+		entry(s, kms.DescribeCustomKeyStores, onAccount[kms.DescribeCustomKeyStoresInput]("kms:DescribeCustomKeyStores"), describeCustomKeyStores),
+		entry(s, kms.UpdateCustomKeyStore, onAccount[kms.UpdateCustomKeyStoreInput]("kms:UpdateCustomKeyStore"), updateCustomKeyStore),
+		entry(s, kms.DeleteCustomKeyStore, onAccount[kms.DeleteCustomKeyStoreInput]("kms:DeleteCustomKeyStore"), deleteCustomKeyStore),
+		entry(s, kms.ConnectCustomKeyStore, onAccount[kms.ConnectCustomKeyStoreInput]("kms:ConnectCustomKeyStore"), connectCustomKeyStore),
+		entry(s, kms.DisconnectCustomKeyStore, onAccount[kms.DisconnectCustomKeyStoreInput]("kms:DisconnectCustomKeyStore"), disconnectCustomKeyStore),
 
 		entry(s, kms.CreateGrant, createGrantAsks, createGrant),
 		entry(s, kms.ListGrants, listGrantsAsks, listGrants),

@@ -42,6 +42,11 @@ func (c *call) admit() uint64 {
 	if recipients[c.op] == "" || p.Flags&message.FlagNoPlaintext != 0 {
 		return link.StatusBadRequest
 	}
+	// The host shows the body of which an answer is to be signed; that this is what is executed must not rest on its
+	// word.
+	if len(p.Answer) > 0 && !c.executes(p.Answer) {
+		return link.StatusAttestation
+	}
 	// Debug enclaves are let in: their registers of zeros meet no condition (attest.Claims.Measures), and policies
 	// can deny them.
 	claims, err := attest.Verify(p.Recipient, attest.Options{
@@ -76,10 +81,6 @@ func (c *call) prove() uint64 {
 	p := &c.params
 	if len(p.Answer) == 0 {
 		return link.StatusOK
-	}
-	// The host shows the body; what is signed must not depend on its word that this is what was executed.
-	if !c.executes(p.Answer) {
-		return link.StatusBadRequest
 	}
 	a := message.Answer{
 		Body: sha256.Sum256(p.Answer), Operation: recipients[c.op], Key: c.attrs.name, Envelope: sha256.Sum256(c.result.Envelope),
