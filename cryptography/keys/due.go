@@ -56,6 +56,9 @@ func (k *Keys) schedule(key *Key) {
 // is over, takes imported material away that has expired, and rotates keys. It
 // also writes the last uses of keys to the store.
 func (k *Keys) Run(ctx context.Context) error {
+	if err := k.repairAll(ctx); err != nil && ctx.Err() == nil {
+		k.cfg.Log.Error("keys: fences could not be brought up to date; the keys are unavailable until they are enabled", "error", err)
+	}
 	var uses sync.WaitGroup
 	uses.Go(func() { k.saveUses(ctx) })
 	defer uses.Wait()

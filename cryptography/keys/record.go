@@ -51,8 +51,11 @@ type Key struct {
 	NextRotation     time.Time // zero when there are none
 	policy           *doc
 	materials        []material // in the order of their use; one that is pending stands last. Not to be changed
+	awaitsDisabled   bool       // it is pending import, and Disabled when that is over
 	expires          time.Time  // the first end of one of the materials; zero: there is none
-	stale            bool       // the store may say otherwise: use nothing of this before it was read again
+	conditions       Conditions
+	fence            fenceRecord
+	stale            bool // the store may say otherwise: use nothing of this before it was read again
 	entry            *entry
 	away             string // the Region, unless it is the home Region
 	destroyed        bool   // a tombstone: only in the store
@@ -100,10 +103,13 @@ type keyRecord struct {
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
 	Public      []byte            `cbor:"16,keyasint,omitempty"` // SPKI
 	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
+	Awaits      bool              `cbor:"20,keyasint,omitempty"` // pending import, and Disabled after it
 	Region      string            `cbor:"21,keyasint,omitempty"` // absent: the home Region
 	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
 	StoreID     string            `cbor:"23,keyasint,omitempty"`
 	XksKeyID    string            `cbor:"24,keyasint,omitempty"`
+	Conditions  []byte            `cbor:"25,keyasint,omitempty"` // sealed into the materials, as message.Conditions writes them
+	Fence       *fenceRecord      `cbor:"26,keyasint,omitempty"`
 }
 
 type aliasRecord struct {
@@ -151,8 +157,15 @@ func (k *Key) encode() ([]byte, error) {
 	if !k.DeletionDate.IsZero() {
 		r.Deletion = k.DeletionDate.UnixMilli()
 	}
+	r.Awaits = k.awaitsDisabled
 	if k.RotationPeriod > 0 {
 		r.Rotation = &rotationRecord{Period: k.RotationPeriod, Next: k.NextRotation.UnixMilli()}
+	}
+	if !k.conditions.Empty() {
+		r.Conditions = k.conditions.Append(nil)
+	}
+	if k.fence != (fenceRecord{}) {
+		r.Fence = &k.fence
 	}
 	return marshal(&r)
 }
@@ -184,6 +197,14 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 	if (r.MultiRegion != nil) != isMultiRegion(r.ID) {
 		return nil, fmt.Errorf("key record %s: the id and the record disagree on whether it is a multi-Region key", r.ID)
 	}
+	if r.Fence != nil {
+		key.fence = *r.Fence
+	}
+	if len(r.Conditions) > 0 {
+		if err := key.conditions.Parse(r.Conditions); err != nil {
+			return nil, fmt.Errorf("key record %s: %w", r.ID, err)
+		}
+	}
 	if key.destroyed {
 		return key, nil
 	}
@@ -198,6 +219,7 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 			return nil, fmt.Errorf("key record %s: malformed material", r.ID)
 		}
 	}
+	key.awaitsDisabled = r.Awaits
 	key.settle()
 	return key, nil
 }
