@@ -51,6 +51,7 @@ type Key struct {
 	NextRotation     time.Time // zero when there are none
 	policy           *doc
 	materials        []material // in the order of their use; one that is pending stands last. Not to be changed
+	awaitsDisabled   bool       // it is pending import, and Disabled when that is over
 	expires          time.Time  // the first end of one of the materials; zero: there is none
 	conditions       Conditions
 	fence            fenceRecord
@@ -76,6 +77,8 @@ func (k *Key) Enabled() bool { return k.State == StateEnabled }
 //	K | account | "key"   | key id      keyRecord
 //	K | account | "alias" | alias name  aliasRecord
 //	K | account | "store" | store id    storeRecord (store.go)
+//	K | account | "used"  | key id      usageRecord (usage.go)
+//	K | ""      | "tracking" | ""       trackingRecord (usage.go)
 //	G | key id  | grant id              grantRecord (grant.go)
 //	g | "grantee"  | grantee  | key id | grant id   empty
 //	g | "retiring" | retiring | key id | grant id   empty
@@ -100,6 +103,7 @@ type keyRecord struct {
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
 	Public      []byte            `cbor:"16,keyasint,omitempty"` // SPKI
 	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
+	Awaits      bool              `cbor:"20,keyasint,omitempty"` // pending import, and Disabled after it
 	Region      string            `cbor:"21,keyasint,omitempty"` // absent: the home Region
 	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
 	StoreID     string            `cbor:"23,keyasint,omitempty"`
@@ -153,6 +157,7 @@ func (k *Key) encode() ([]byte, error) {
 	if !k.DeletionDate.IsZero() {
 		r.Deletion = k.DeletionDate.UnixMilli()
 	}
+	r.Awaits = k.awaitsDisabled
 	if k.RotationPeriod > 0 {
 		r.Rotation = &rotationRecord{Period: k.RotationPeriod, Next: k.NextRotation.UnixMilli()}
 	}
@@ -214,6 +219,7 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 			return nil, fmt.Errorf("key record %s: malformed material", r.ID)
 		}
 	}
+	key.awaitsDisabled = r.Awaits
 	key.settle()
 	return key, nil
 }
@@ -265,6 +271,10 @@ func (k *Keys) load(ctx context.Context) error {
 			named[a.KeyID] = append(named[a.KeyID], name)
 		case "store":
 			return k.loadStore(account, name, en)
+		case kindUsed:
+			return k.loadUsage(name, en.Value)
+		case kindTracking:
+			return k.loadTracking(en.Value)
 		default:
 			return fmt.Errorf("unknown record kind %q", kind)
 		}
