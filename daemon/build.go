@@ -148,7 +148,11 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 	if err := d.openFederation(); err != nil {
 		return err
 	}
+	if d.proxies, err = d.openProxies(); err != nil {
+		return err
+	}
 	d.keys, err = keys.Open(ctx, d.store, keys.Config{
+		Proxies:  d.proxies,
 		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, AdditionalRegions: d.cfg.AdditionalRegions, Principals: d.directory.ResolvePrincipal, PrincipalARN: d.directory.PrincipalARN, Log: d.cfg.Logger,
 	})
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/keys"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/evidence/log"
 	"github.com/leadglass/leadglass/gate"
 	"github.com/leadglass/leadglass/identity/authority"
@@ -65,6 +66,10 @@ type Config struct {
 	// documents of the public cloud's enclaves count as well. Both end when the HSM's domain gets operators.
 	AttestationRoots []string
 	AWSAttestation   bool
+	// How proxies of external key stores may be reached.
+	XKSCA             string        // certificates (PEM) that may vouch for them, beside the system's
+	PrivateXKSProxies []string      // hosts, or host:port, that may have private addresses and ports other than 443
+	XKSTimeout        time.Duration // of one request; 0: xks.DefaultTimeout
 	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
 	PublicURL string
 	// Directory limits what one account may hold; zero: AWS's defaults.
@@ -116,7 +121,7 @@ func (c *Config) valid() error {
 	}
 	_, certErr := readCertificates(c.IssuerCA)
 	_, rootErr := c.attestationRoots()
-	errs = append(errs, validPublicURL(c.PublicURL), certErr, rootErr)
+	errs = append(errs, validPublicURL(c.PublicURL), certErr, rootErr, c.validProxies())
 	if c.HSMMembers < 0 || c.HSMMembers > maxHSMs {
 		errs = append(errs, fmt.Errorf("a node has 1 to %d HSMs", maxHSMs))
 	}
@@ -152,6 +157,7 @@ type Daemon struct {
 	instance  string            // names this run in the records of issued keys
 	issuer    *federation.Issuer
 	keys      *keys.Keys // of the home region
+	proxies   *xks.Dialer
 	gate      *gate.Gate
 	operator  string // the operator's account
 
@@ -287,6 +293,7 @@ func (d *Daemon) watch(ctx context.Context) {
 	for _, region := range d.keys.Regions() {
 		if k, ok := d.keys.In(region); ok {
 			d.workers.Go(func() { k.Run(ctx) })
+			d.workers.Go(func() { k.RunStores(ctx) })
 		}
 	}
 }
@@ -326,6 +333,9 @@ func (d *Daemon) stop(ctx context.Context) error {
 	}
 	d.cancel()
 	d.workers.Wait()
+	if d.proxies != nil {
+		d.proxies.Close()
+	}
 	// From the top down: whoever writes stops before what it writes to.
 	d.closeSessions()
 	if d.directory != nil {

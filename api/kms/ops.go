@@ -75,7 +75,7 @@ var Service = &wire.Service{
 	Patterns: []*wire.Pattern{
 		0:  {Model: `^[a-zA-Z0-9:/_-]+$`, Go: `^[a-zA-Z0-9:/_-]+$`},
 		1:  {Model: `cluster-[2-7a-zA-Z]{11,16}`, Go: `cluster-[2-7a-zA-Z]{11,16}`},
-		2:  {Model: `^https://[a-zA-Z0-9.-]+$`, Go: `^https://[a-zA-Z0-9.-]+$`},
+		2:  {Model: `^https://[a-zA-Z0-9.-]+$`, Go: `^https://[a-zA-Z0-9.-]+(:[0-9]{1,5})?$`},
 		3:  {Model: `^(/[a-zA-Z0-9\/_-]+/kms/xks/v\d{1,2})$|^(/kms/xks/v\d{1,2})$`, Go: `^(/[a-zA-Z0-9\/_-]+/kms/xks/v\d{1,2})$|^(/kms/xks/v\d{1,2})$`},
 		4:  {Model: `^(com|eu)\.amazonaws\.vpce\.([a-z]+-){2,3}\d+\.vpce-svc-[0-9a-z]+$`, Go: `^(com|eu)\.amazonaws\.vpce\.([a-z]+-){2,3}\d+\.vpce-svc-[0-9a-z]+$`},
 		5:  {Model: `[0-9]{12}`, Go: `[0-9]{12}`},

@@ -62,7 +62,8 @@ Plain HTTP is served on loopback only; any other address needs --tls-cert and
 
 Settings may stand in a file (--config); the command line wins. OpenID Connect
 issuers with a public address and an ordinary certificate need no setting,
-others --private-issuers and --issuer-ca.`,
+others --private-issuers and --issuer-ca; so it is with the proxies of
+external key stores (--private-xks-proxies, --xks-ca).`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			calmMonitor()
@@ -104,6 +105,9 @@ others --private-issuers and --issuer-ca.`,
 	f.StringSliceVar(&cfg.PrivateIssuers, "private-issuers", nil, "hosts, or host:port, of OpenID Connect issuers that may have private addresses")
 	f.StringSliceVar(&cfg.AttestationRoots, "attestation-root", nil, "files of certificates (PEM) that attestation documents of enclaves may end in, while the HSM's domain has no operators")
 	f.BoolVar(&cfg.AWSAttestation, "allow-aws-attestation", false, "accept attestation documents of the public cloud's enclaves, while the HSM's domain has no operators")
+	f.StringVar(&cfg.XKSCA, "xks-ca", "", "certificates (PEM) that may vouch for proxies of external key stores, beside the system's")
+	f.StringSliceVar(&cfg.PrivateXKSProxies, "private-xks-proxies", nil, "hosts, or host:port, of external key store proxies that may have private addresses, and ports other than 443")
+	f.DurationVar(&cfg.XKSTimeout, "xks-timeout", 0, "how long an external key store proxy may take, at most 5s (default 250ms)")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "URL by which others reach the plane, for the tokens that it issues (default: where it serves)")
 	f.Var(quotasOf(&cfg), "quota", "what an account or an organization may hold, where AWS's defaults are too few, as in UsersPerAccount=200000,RolesPerAccount=50000")
 	f.BoolVar(&cfg.Insecure, "insecure-no-lockdown", false, "start the HSM and the authority even where they cannot be locked down; shown in health and log")

@@ -100,6 +100,9 @@ func (k *Key) Fits(operation, algorithm string) error {
 	if want, ok := operationUsage[operation]; !ok || k.Usage != want {
 		return refuse(InvalidKeyUsage, "%s key usage is %s which is not valid for %s.", k.ARN, k.Usage, operation)
 	}
+	if k.CustomKeyStoreID != "" && strings.HasPrefix(operation, "GenerateDataKeyPair") { // kms-api section 3
+		return refuse(Unsupported, "%s origin is %s which is not valid for this operation.", k.ARN, k.Origin)
+	}
 	if !slices.Contains(Algorithms(k.Spec, k.Usage), algorithm) {
 		return refuse(InvalidKeyUsage, "Algorithm %s is incompatible with key spec %s.", algorithm, k.Spec)
 	}

@@ -221,19 +221,24 @@ func (k *Keys) ReEncryptWith(ctx context.Context, from, to Side, blob []byte) (n
 			if from.DryRun && len(blob) == 0 {
 				return nil
 			}
-			m := src.current()
+			var err error
+			m, inner := src.current(), blob
 			if src.Symmetric() {
-				var err error
 				if m, err = k.materialOf(src, blob); err != nil {
 					return err
 				}
 				fromMaterial = hex.EncodeToString(m.ID)
+				if inner, err = k.inward(ctx, from.Use, src, "ReEncrypt", blob, from.Context); err != nil {
+					return err
+				}
 			}
 			if dst.Symmetric() {
 				toMaterial = dst.MaterialID
 			}
-			var err error
-			newBlob, err = k.cfg.Boundary.ReEncryptWith(ctx, from.boundary(m), blob, to.boundary(dst.current()))
+			newBlob, err = k.cfg.Boundary.ReEncryptWith(ctx, from.boundary(m), inner, to.boundary(dst.current()))
+			if err == nil {
+				newBlob, err = k.outward(ctx, to.Use, dst, "ReEncrypt", newBlob, to.Context)
+			}
 			if errors.Is(err, hsm.ErrBadRequest) && !dst.Symmetric() {
 				// The algorithms fit the keys, so it is the plaintext that does not fit.
 				return tooLong(dst.Spec, to.Algorithm)

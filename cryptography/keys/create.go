@@ -20,6 +20,8 @@ type NewKey struct {
 	CustomKeyStoreID string
 	XksKeyID         string
 	MultiRegion      bool
+	Principal        string // ARN of the caller, and the id of the request: an external key store is told
+	Request          string
 	Policy           string // empty: DefaultPolicy
 	Tags             []Tag
 	Check            PolicyCheck // of a policy that was given; nil: the lockout safety check is bypassed
@@ -65,26 +67,22 @@ func (n *NewKey) Complete() error {
 	if n.Origin == "" {
 		n.Origin = OriginKMS
 	}
-	if n.XksKeyID != "" && n.Origin != "EXTERNAL_KEY_STORE" {
-		return refuse(Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE.")
+	if done, err := n.completeStore(); done {
+		return err
 	}
 	switch {
-	case n.MultiRegion && n.CustomKeyStoreID != "":
-		return refuse(Unsupported, "Multi-Region keys are not supported in custom key stores.")
 	case n.Spec == "SM2": // only in the public service's Regions of China
 		return refuse(Unsupported, "KeySpec %s is not supported.", n.Spec)
 	case n.Origin == OriginExternal && strings.HasPrefix(n.Spec, "ML_DSA_"):
 		return refuse(Unsupported, "Origin %s is not supported with KeySpec %s.", n.Origin, n.Spec)
 	case n.Origin != OriginKMS && n.Origin != OriginExternal:
 		return refuse(Unsupported, "Origin %s is not supported.", n.Origin)
-	case n.CustomKeyStoreID != "":
-		return refuse(Unsupported, "Custom key stores are not supported.")
 	}
 	return nil
 }
 
 // Create makes a key. It is there for everyone when Create returns.
-func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
+func (k *Keys) Create(ctx context.Context, n NewKey) (made *Key, err error) {
 	if err := n.Complete(); err != nil {
 		return nil, err
 	}
@@ -115,14 +113,22 @@ func (k *Keys) Create(ctx context.Context, n NewKey) (*Key, error) {
 	if err := k.reserve(n.Account); err != nil {
 		return nil, err
 	}
-	defer k.release(n.Account)      // admit counts the key itself
+	defer k.release(n.Account) // admit counts the key itself
+	if err := k.enroll(ctx, &n, key); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if made == nil {
+			k.stores.leave(key)
+		}
+	}()
 	if n.Origin != OriginExternal { // else its owner brings the material
-		made, err := k.cfg.Boundary.GenerateKey(ctx, key.boundary())
+		fresh, err := k.cfg.Boundary.GenerateKey(ctx, key.boundary())
 		if err != nil {
 			return nil, k.boundaryError("create", key, err)
 		}
-		key.materials = []material{{ID: made.MaterialID[:], EKT: made.EKT, Created: key.Created.UnixMilli()}}
-		key.Public = made.Public
+		key.materials = []material{{ID: fresh.MaterialID[:], EKT: fresh.EKT, Created: key.Created.UnixMilli()}}
+		key.Public = fresh.Public
 	}
 	key.settle()
 	value, err := key.encode()

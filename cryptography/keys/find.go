@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/identity/arn"
 )
 
@@ -77,7 +76,7 @@ func (k *Keys) ByID(ctx context.Context, id string) (*Key, error) { return k.key
 // ByCiphertext finds the key whose material made a ciphertext. The answer to
 // anything that is no ciphertext of a key here is one refusal.
 func (k *Keys) ByCiphertext(ctx context.Context, blob []byte) (*Key, error) {
-	id, err := hsm.MaterialOf(blob)
+	id, err := materialIn(blob)
 	if err != nil {
 		return nil, errCiphertext
 	}
@@ -117,7 +116,7 @@ func (k *Keys) live(ctx context.Context, e *entry) (*Key, error) {
 	if key == nil || k.over(key) {
 		return nil, nil
 	}
-	return key.asOf(k.cfg.Clock.Now()), nil
+	return k.shown(key.asOf(k.cfg.Clock.Now())), nil
 }
 
 // gone makes no error of a key that turned out to be no longer there.

@@ -40,6 +40,7 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/isolation/attest"
 	"github.com/leadglass/leadglass/state/kv"
 )
@@ -77,6 +78,10 @@ type Boundary interface {
 	EncryptWith(ctx context.Context, ekt []byte, alg string, plaintext []byte) ([]byte, error)
 	DecryptWith(ctx context.Context, ekt []byte, alg string, ciphertext []byte) ([]byte, error)
 	ReEncryptWith(ctx context.Context, from hsm.Side, blob []byte, to hsm.Side) ([]byte, error)
+	RaiseFence(ctx context.Context, ekt []byte, epoch uint64, closed bool) (now uint64, err error)
+	Current(ctx context.Context, ekt []byte, epoch uint64) (newEKT []byte, err error)
+	SealConditions(ctx context.Context, ekt []byte, next *hsm.Conditions, epoch uint64, command []byte) (newEKT []byte, now uint64, err error)
+	Destroy(ctx context.Context, ekts [][]byte) (statement []byte, err error)
 
 	DecryptFor(ctx context.Context, ekt, blob []byte, alg string, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, error)
 	GenerateDataKeyFor(ctx context.Context, ekt []byte, n int, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, []byte, error)
@@ -100,7 +105,12 @@ type Config struct {
 	// PrincipalARN gives the ARN that a unique id has now: a renamed principal is shown by it, a deleted one by its
 	// bare id. Nil: all are shown by their ids.
 	PrincipalARN func(id string) (arn string, ok bool)
-	Log          *slog.Logger // nil: nothing is logged
+	// Destroyed keeps what the boundary states of a key that it will never open again, before the key is taken out of
+	// the store. If it cannot, the destruction is tried again. Nil: nobody keeps it.
+	Destroyed func(ctx context.Context, key *Key, statement []byte) error
+	Log       *slog.Logger // nil: nothing is logged
+	// Proxies reaches the proxies of external key stores; nil: none are served.
+	Proxies *xks.Dialer
 }
 
 func (c *Config) valid() error {
@@ -127,10 +137,12 @@ func (c *Config) valid() error {
 
 // Keys are all keys of one Region. It is safe for concurrent use.
 type Keys struct {
-	store  kv.Store // of this Region alone
-	cfg    Config   // Region is this one
-	opened time.Time
-	all    *regions
+	store  kv.Store  // of this Region alone
+	cfg    Config    // Region is this one
+	opened time.Time // since when uses are tracked: the first start that did. Written only before Open returns
+
+	tracked bool // owned by saveUses; opened is in the store
+	all     *regions
 
 	maxGrants int // MaxGrants, but in tests
 
@@ -138,6 +150,7 @@ type Keys struct {
 	byMaterial sync.Map // [32]byte -> *entry
 	aliases    sync.Map // aliasKey -> *alias
 	docs       interned
+	stores     stores        // custom key stores: store.go
 	chains     attest.Chains // of attestation documents
 
 	// aliasWrite serialises all changes of aliases, because one change may concern two keys. It is taken
@@ -149,6 +162,8 @@ type Keys struct {
 	due    map[string]time.Time // guarded by mu; when Run has to do something about a key: due.go
 	asleep time.Time            // guarded by mu; until when Run waits
 	wake   chan struct{}        // tells Run that something is due before that; one slot
+
+	unsaved []*entry // guarded by mu; keys whose last use is not in the store yet
 }
 
 // An entry is the fixed place of one key in memory; what changes is behind it.
@@ -159,6 +174,8 @@ type entry struct {
 	now atomic.Pointer[Key]
 	// used is the last successful use, for GetKeyLastUsage.
 	used atomic.Pointer[Usage]
+	// unsaved says that used is newer than the store, and that the entry is among Keys.unsaved.
+	unsaved atomic.Bool
 
 	// write serialises the changes of this key. It is held across the commit on purpose: memory must change in
 	// the order of the store.

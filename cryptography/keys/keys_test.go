@@ -13,6 +13,7 @@ import (
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/keys"
+	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/identity/arn"
 	"github.com/leadglass/leadglass/state/kv"
 	"github.com/leadglass/leadglass/state/kv/memory"
@@ -32,7 +33,10 @@ type world struct {
 	store *faulty
 	clock *clock.Fake
 	hsm   *chip
-	more  []string // Regions beside us-east-1
+	xks   *xks.Dialer // nil: no external key stores
+	more  []string    // Regions beside us-east-1
+
+	stated func(context.Context, *keys.Key, []byte) error
 
 	mu  sync.Mutex
 	ids map[string]string // guarded by mu; ARN -> unique id
@@ -104,7 +108,7 @@ func newWorldIn(t testing.TB) *world {
 func (w *world) reopen() {
 	w.Helper()
 	k, err := keys.Open(w.Context(), w.store, keys.Config{
-		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", AdditionalRegions: w.more, Principals: w.principal,
+		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", AdditionalRegions: w.more, Proxies: w.xks, Principals: w.principal, Destroyed: w.stated,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -153,7 +157,7 @@ func (w *world) now(k *keys.Key) *keys.Key {
 
 // use is a use that is allowed whatever happens to the key.
 func use(k *keys.Key) keys.Use {
-	return keys.Use{Key: k, Again: func(*keys.Key) error { return nil }}
+	return keys.Use{Key: k, Again: func(*keys.Key) error { return nil }, Principal: alice, Request: "r"}
 }
 
 func (w *world) must(err error) {
@@ -320,9 +324,9 @@ func TestWhatIsNotServedIsRefusedAtCreation(t *testing.T) {
 		"signing with a data key":    {keys.NewKey{Usage: "SIGN_VERIFY"}, keys.Validation, "KeyUsage SIGN_VERIFY is not compatible with KeySpec SYMMETRIC_DEFAULT"},
 		"an SM2 key":                 {keys.NewKey{Spec: "SM2", Usage: "SIGN_VERIFY"}, keys.Unsupported, "KeySpec SM2 is not supported."},
 		"imported ML-DSA":            {keys.NewKey{Spec: "ML_DSA_44", Usage: "SIGN_VERIFY", Origin: "EXTERNAL"}, keys.Unsupported, "Origin EXTERNAL is not supported with KeySpec ML_DSA_44."},
-		"an external key store":      {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Unsupported, "Origin EXTERNAL_KEY_STORE is not supported."},
+		"a key of no store":          {keys.NewKey{Origin: "EXTERNAL_KEY_STORE", XksKeyID: "x"}, keys.Validation, "CustomKeyStoreId is required for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
 		"an external key without it": {keys.NewKey{XksKeyID: "x"}, keys.Validation, "XksKeyId is valid only for KMS keys with an Origin of EXTERNAL_KEY_STORE."},
-		"a custom key store":         {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Unsupported, "Custom key stores are not supported."},
+		"a store for any key":        {keys.NewKey{CustomKeyStoreID: "cks-1"}, keys.Validation, "CustomKeyStoreId is valid only for KMS keys with an Origin of AWS_CLOUDHSM or EXTERNAL_KEY_STORE."},
 		"tags of the system":         {keys.NewKey{Tags: []keys.Tag{{"AWS:x", ""}}}, keys.Tagging, "Tags beginning with aws: are reserved"},
 		"a tag twice":                {keys.NewKey{Tags: []keys.Tag{{"x", ""}, {"x", ""}}}, keys.Tagging, "Duplicate tag keys"},
 		"no JSON as policy":          {keys.NewKey{Policy: "{"}, keys.MalformedPolicy, "Syntax errors in policy."},

@@ -28,7 +28,11 @@ type rotated struct {
 // boundary is how the key is called inside the boundary, which seals all of it
 // into the tokens of its materials.
 func (k *Key) boundary() hsm.KeySpec {
-	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: k.Origin, KeyARN: k.boundName()}
+	origin := k.Origin
+	if origin == OriginStore {
+		origin = OriginKMS // the boundary makes this material: it is the inner of two encryptions
+	}
+	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: origin, KeyARN: k.boundName(), Conditions: &k.conditions, Epoch: k.fence.Epoch}
 }
 
 // current is the material that encrypts. A key without one is in a state in

@@ -41,6 +41,8 @@ type Key struct {
 	State            State
 	Created          time.Time
 	DeletionDate     time.Time // zero unless pending deletion
+	CustomKeyStoreID string    // empty: the plane itself
+	XksKeyID         string    // of a key in an external key store
 	MaterialID       string    // of the current material, 64 hex digits; empty when there is none
 	Public           []byte    // SPKI of an asymmetric key; not to be changed
 	Tags             []Tag     // sorted by key; not to be changed
@@ -50,7 +52,9 @@ type Key struct {
 	policy           *doc
 	materials        []material // in the order of their use; one that is pending stands last. Not to be changed
 	expires          time.Time  // the first end of one of the materials; zero: there is none
-	stale            bool       // the store may say otherwise: use nothing of this before it was read again
+	conditions       Conditions
+	fence            fenceRecord
+	stale            bool // the store may say otherwise: use nothing of this before it was read again
 	entry            *entry
 	away             string // the Region, unless it is the home Region
 	destroyed        bool   // a tombstone: only in the store
@@ -71,6 +75,9 @@ func (k *Key) Enabled() bool { return k.State == StateEnabled }
 //
 //	K | account | "key"   | key id      keyRecord
 //	K | account | "alias" | alias name  aliasRecord
+//	K | account | "store" | store id    storeRecord (store.go)
+//	K | account | "used"  | key id      usageRecord (usage.go)
+//	K | ""      | "tracking" | ""       trackingRecord (usage.go)
 //	G | key id  | grant id              grantRecord (grant.go)
 //	g | "grantee"  | grantee  | key id | grant id   empty
 //	g | "retiring" | retiring | key id | grant id   empty
@@ -97,6 +104,10 @@ type keyRecord struct {
 	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
 	Region      string            `cbor:"21,keyasint,omitempty"` // absent: the home Region
 	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
+	StoreID     string            `cbor:"23,keyasint,omitempty"`
+	XksKeyID    string            `cbor:"24,keyasint,omitempty"`
+	Conditions  []byte            `cbor:"25,keyasint,omitempty"` // sealed into the materials, as message.Conditions writes them
+	Fence       *fenceRecord      `cbor:"26,keyasint,omitempty"`
 }
 
 type aliasRecord struct {
@@ -139,12 +150,19 @@ func (k *Key) encode() ([]byte, error) {
 		Version: recordVersion, ID: k.ID, Account: k.Account, Spec: k.Spec, Usage: k.Usage, Origin: k.Origin,
 		State: string(k.State), Created: k.Created.UnixMilli(), Description: k.Description, Tags: k.Tags,
 		Policy: k.policy.text, Principals: k.policy.ids, Materials: k.materials, Destroyed: k.destroyed, Public: k.Public,
+		StoreID: k.CustomKeyStoreID, XksKeyID: k.XksKeyID,
 	}
 	if !k.DeletionDate.IsZero() {
 		r.Deletion = k.DeletionDate.UnixMilli()
 	}
 	if k.RotationPeriod > 0 {
 		r.Rotation = &rotationRecord{Period: k.RotationPeriod, Next: k.NextRotation.UnixMilli()}
+	}
+	if !k.conditions.Empty() {
+		r.Conditions = k.conditions.Append(nil)
+	}
+	if k.fence != (fenceRecord{}) {
+		r.Fence = &k.fence
 	}
 	return marshal(&r)
 }
@@ -162,6 +180,7 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 		ID: r.ID, Account: r.Account, ARN: k.ARN(r.Account, r.ID), Region: k.cfg.Region, away: r.Region, MultiRegion: r.MultiRegion, Description: r.Description, Spec: r.Spec,
 		Usage: r.Usage, Origin: r.Origin, State: State(r.State), Created: time.UnixMilli(r.Created).UTC(),
 		Tags: r.Tags, policy: k.docs.of(r.Policy, r.Principals), materials: r.Materials, destroyed: r.Destroyed, Public: r.Public,
+		CustomKeyStoreID: r.StoreID, XksKeyID: r.XksKeyID,
 	}
 	if r.Deletion != 0 {
 		key.DeletionDate = time.UnixMilli(r.Deletion).UTC()
@@ -174,6 +193,14 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 	}
 	if (r.MultiRegion != nil) != isMultiRegion(r.ID) {
 		return nil, fmt.Errorf("key record %s: the id and the record disagree on whether it is a multi-Region key", r.ID)
+	}
+	if r.Fence != nil {
+		key.fence = *r.Fence
+	}
+	if len(r.Conditions) > 0 {
+		if err := key.conditions.Parse(r.Conditions); err != nil {
+			return nil, fmt.Errorf("key record %s: %w", r.ID, err)
+		}
 	}
 	if key.destroyed {
 		return key, nil
@@ -238,6 +265,12 @@ func (k *Keys) load(ctx context.Context) error {
 			}
 			k.aliases.Store(aliasKey{account, name}, a)
 			named[a.KeyID] = append(named[a.KeyID], name)
+		case "store":
+			return k.loadStore(account, name, en)
+		case kindUsed:
+			return k.loadUsage(name, en.Value)
+		case kindTracking:
+			return k.loadTracking(en.Value)
 		default:
 			return fmt.Errorf("unknown record kind %q", kind)
 		}
@@ -291,6 +324,7 @@ func (k *Keys) admit(key *Key, mod kv.Rev) *entry {
 	key.entry = e
 	e.now.Store(key)
 	k.byID.Store(key.ID, e)
+	_ = k.stores.join(key) // what is in the store of keys was unique when it was made
 	for i := range key.materials {
 		k.byMaterial.Store([32]byte(key.materials[i].ID), e)
 	}
@@ -383,6 +417,7 @@ func (k *Keys) forget(e *entry) {
 	last := e.now.Load()
 	e.now.Store(nil)
 	k.byID.Delete(e.id)
+	k.stores.leave(last)
 	if last != nil {
 		for i := range last.materials {
 			k.byMaterial.Delete([32]byte(last.materials[i].ID))

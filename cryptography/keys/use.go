@@ -22,15 +22,10 @@ type Use struct {
 	DryRun bool
 	// Event and Request are remembered for GetKeyLastUsage.
 	Event, Request string
+	// Principal is the ARN of the caller: an external key store is told.
+	Principal string
 	// For is whom the secret is for, of the operations that give one; nil: the caller.
 	For *Recipient
-}
-
-// A Usage is the last successful use of a key.
-type Usage struct {
-	Operation      string
-	Time           time.Time
-	Event, Request string
 }
 
 var (
@@ -60,7 +55,10 @@ func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
 			return nil, err
 		}
 	}
-	return cur, cur.State.Permits(operation, cur.ARN)
+	if err := cur.State.Permits(operation, cur.ARN); err != nil {
+		return nil, err
+	}
+	return cur, k.reachable(cur)
 }
 
 // hold lets f use the key as it is now, and gives f's result out only if
@@ -72,7 +70,18 @@ func (k *Keys) hold(u Use, operation string, f func(now *Key) error) error {
 	if err != nil {
 		return err
 	}
-	if err := f(now); err != nil {
+	err = f(now)
+	for range maxRefence {
+		// The key's tokens were replaced under way, because somebody else lost a grant: once more with the new ones.
+		if !errors.Is(err, hsm.ErrFenced) || !k.moved(u.Key.entry, now) {
+			break
+		}
+		if now, err = k.check(u, u.Key.entry.now.Load(), operation); err != nil {
+			return err
+		}
+		err = f(now)
+	}
+	if err != nil {
 		return err
 	}
 	if after := u.Key.entry.now.Load(); after != now {
@@ -80,8 +89,11 @@ func (k *Keys) hold(u Use, operation string, f func(now *Key) error) error {
 			return err
 		}
 	}
-	return nil
+	return k.reachable(now)
 }
+
+// maxRefence is how many moves of a key's fence one use goes along with.
+const maxRefence = 8
 
 // with is hold and what follows a success: the answer to a dry run, or the
 // note that the key was used.
@@ -97,21 +109,6 @@ func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
 	}
 	k.note(u, operation)
 	return nil
-}
-
-func (k *Keys) note(u Use, operation string) {
-	u.Key.entry.used.Store(&Usage{operation, k.now(), u.Event, u.Request})
-}
-
-// LastUsage is the last successful use of a key since tracking began, nil if
-// there was none. Tracking begins when the key is made or the process starts,
-// whichever is later: uses are not written to the store.
-func (k *Keys) LastUsage(key *Key) (last *Usage, since time.Time) {
-	since = k.opened
-	if key.Created.After(since) {
-		since = key.Created
-	}
-	return key.entry.used.Load(), since
 }
 
 // CheckContext refuses an encryption context that is larger than the boundary
@@ -137,7 +134,9 @@ func (k *Keys) Encrypt(ctx context.Context, u Use, plaintext []byte, encCtx map[
 			return nil
 		}
 		b, err := k.cfg.Boundary.Encrypt(ctx, now.current().EKT, plaintext, encCtx)
-		blob = b
+		if err == nil {
+			blob, err = k.outward(ctx, u, now, "Encrypt", b, encCtx)
+		}
 		return k.boundaryError("encrypt", now, err)
 	})
 	if err != nil {
@@ -162,7 +161,11 @@ func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[strin
 			return err
 		}
 		materialID = hex.EncodeToString(m.ID)
-		plaintext, err = k.boundary(u).Decrypt(ctx, m.EKT, blob, encCtx)
+		inner, err := k.inward(ctx, u, now, "Decrypt", blob, encCtx)
+		if err != nil {
+			return err
+		}
+		plaintext, err = k.boundary(u).Decrypt(ctx, m.EKT, inner, encCtx)
 		return k.ciphertextError("decrypt", now, err)
 	})
 	if err != nil {
@@ -175,7 +178,7 @@ func (k *Keys) Decrypt(ctx context.Context, u Use, blob []byte, encCtx map[strin
 // materialOf finds the material that a ciphertext names, which must be one of
 // the key's.
 func (k *Keys) materialOf(key *Key, blob []byte) (*material, error) {
-	id, err := hsm.MaterialOf(blob)
+	id, err := materialIn(blob)
 	if err != nil {
 		return nil, errCiphertext
 	}
@@ -221,7 +224,14 @@ func (k *Keys) ReEncrypt(ctx context.Context, from, to Use, blob []byte, fromCtx
 				return err
 			}
 			fromMaterial, toMaterial = hex.EncodeToString(m.ID), dst.MaterialID
-			newBlob, err = k.cfg.Boundary.ReEncrypt(ctx, m.EKT, blob, fromCtx, dst.current().EKT, toCtx)
+			inner, err := k.inward(ctx, from, src, "ReEncrypt", blob, fromCtx)
+			if err != nil {
+				return err
+			}
+			newBlob, err = k.cfg.Boundary.ReEncrypt(ctx, m.EKT, inner, fromCtx, dst.current().EKT, toCtx)
+			if err == nil {
+				newBlob, err = k.outward(ctx, to, dst, "ReEncrypt", newBlob, toCtx)
+			}
 			return k.ciphertextError("re-encrypt", src, err)
 		})
 	})
@@ -249,6 +259,9 @@ func (k *Keys) GenerateDataKey(ctx context.Context, u Use, n int, encCtx map[str
 		materialID = now.MaterialID
 		var err error
 		plaintext, blob, err = k.boundary(u).GenerateDataKey(ctx, now.current().EKT, n, encCtx, withPlaintext)
+		if err == nil {
+			blob, err = k.outward(ctx, u, now, operation, blob, encCtx)
+		}
 		return k.boundaryError("generate a data key", now, err)
 	})
 	if err != nil {
@@ -280,6 +293,8 @@ func (k *Keys) boundaryError(what string, key *Key, err error) error {
 		return refuse(InvalidState, "%s is pending import.", key.ARN)
 	case errors.Is(err, hsm.ErrAttestation):
 		return errAttestation(err)
+	case errors.Is(err, hsm.ErrDenied):
+		return &Error{Kind: Sealed, Message: "The conditions that are sealed into " + key.ARN + " do not allow this request.", Err: err}
 	case errors.Is(err, hsm.ErrBusy):
 		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):

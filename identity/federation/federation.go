@@ -28,14 +28,14 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"net"
-	"strings"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/leadglass/leadglass/base/clock"
+	"github.com/leadglass/leadglass/base/publicnet"
 	"github.com/leadglass/leadglass/identity/directory"
 )
 
@@ -69,7 +69,7 @@ type Config struct {
 type Verifier struct {
 	clock   clock.Clock
 	roots   func() *x509.CertPool // made when it is first needed: the system's are many
-	private map[string]bool
+	private publicnet.Hosts
 	decoys  map[jose.SignatureAlgorithm]any // immutable
 
 	fetches chan struct{} // a place for each fetch under way
@@ -95,16 +95,13 @@ func New(cfg Config) (*Verifier, error) {
 		return pool
 	}
 	v := &Verifier{
-		clock: cfg.Clock, roots: sync.OnceValue(roots), private: make(map[string]bool), fetches: make(chan struct{}, maxFetches),
+		clock: cfg.Clock, roots: sync.OnceValue(roots), fetches: make(chan struct{}, maxFetches),
 		providers: make(map[string]*keySet), busy: make(map[string]int),
 	}
-	for _, host := range cfg.PrivateIssuers {
-		if host == "" || strings.ContainsAny(host, "/@*") {
-			return nil, errors.New("federation: Config.PrivateIssuers are hosts, or host:port")
-		}
-		v.private[strings.ToLower(host)] = true
-	}
 	var err error
+	if v.private, err = publicnet.NewHosts(cfg.PrivateIssuers); err != nil {
+		return nil, fmt.Errorf("federation: Config.PrivateIssuers: %w", err)
+	}
 	if v.decoys, err = decoys(); err != nil {
 		return nil, err
 	}
@@ -164,14 +161,4 @@ func (v *Verifier) Verify(ctx context.Context, p *directory.OIDCProvider, t *Tok
 		return audience, &Error{Refused, "the token's audience is no client id of the provider"}
 	}
 	return audience, nil
-}
-
-// isPrivate says whether the operator allowed a host to have a private address.
-func (v *Verifier) isPrivate(hostport string) bool {
-	hostport = strings.ToLower(hostport)
-	if v.private[hostport] {
-		return true
-	}
-	host, _, err := net.SplitHostPort(hostport)
-	return err == nil && v.private[strings.Trim(host, "[]")]
 }

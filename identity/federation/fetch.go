@@ -11,15 +11,14 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
 
+	"github.com/leadglass/leadglass/base/publicnet"
 	"github.com/leadglass/leadglass/identity/directory"
 )
 
@@ -56,10 +55,10 @@ func (v *Verifier) get(ctx context.Context, text string, thumbprints []string, l
 		return nil, errFetch
 	}
 	dialer := &net.Dialer{Timeout: fetchTimeout}
-	if !v.isPrivate(u.Host) {
+	if !v.private.Has(u.Host) {
 		// The address is looked at when the connection is made, after the name was
 		// resolved: a name that resolves to another address the second time gains nothing.
-		dialer.Control = publicOnly
+		dialer.Control = publicnet.Control
 	}
 	client := &http.Client{
 		Transport: &http.Transport{
@@ -131,45 +130,4 @@ func (v *Verifier) checkChain(chain []*x509.Certificate, host string, thumbprint
 		}
 	}
 	return err
-}
-
-// publicOnly refuses a connection to an address that is not of the public internet.
-func publicOnly(_, address string, _ syscall.RawConn) error {
-	a, err := netip.ParseAddrPort(address)
-	if err != nil || !isPublic(a.Addr()) {
-		return errFetch
-	}
-	return nil
-}
-
-// isPublic says whether an address is one of the public internet. What is
-// carried inside of another address counts as that which it carries.
-func isPublic(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	if !a.IsGlobalUnicast() || a.IsPrivate() {
-		return false // loopback, link-local, multicast, unspecified; RFC 1918 and RFC 4193
-	}
-	if a.Is6() && !netip.MustParsePrefix("2000::/3").Contains(a) {
-		return false // nothing else is allocated
-	}
-	for _, p := range special() {
-		if p.Contains(a) {
-			return false
-		}
-	}
-	return true
-}
-
-// special are the networks of the IANA's registries that are not of the public
-// internet, or that lead to addresses which may not be.
-func special() []netip.Prefix {
-	var nets []netip.Prefix
-	for _, s := range []string{
-		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15",
-		"198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
-		"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
-	} {
-		nets = append(nets, netip.MustParsePrefix(s))
-	}
-	return nets
 }

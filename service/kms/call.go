@@ -96,7 +96,7 @@ func (j *subject) again(now *keys.Key) error {
 
 // use is the subject for package keys.
 func (j *subject) use(dryRun *bool) keys.Use {
-	return keys.Use{Key: j.key, Again: j.again, DryRun: dryRun != nil && *dryRun, Event: j.call.EventID, Request: j.call.RequestID, For: j.call.recipient}
+	return keys.Use{Key: j.key, Again: j.again, DryRun: dryRun != nil && *dryRun, Event: j.call.EventID, Request: j.call.RequestID, Principal: j.call.Principal.ARN, For: j.call.recipient}
 }
 
 // grantees are the names by which the caller may be the grantee of a grant.

@@ -307,14 +307,15 @@ func generateRandomAsks(ctx context.Context, c *call, in *kms.GenerateRandomInpu
 	switch {
 	case in.NumberOfBytes == nil:
 		return invalid("NumberOfBytes is required.")
-	case in.CustomKeyStoreId != "":
-		return unsupported("Custom key stores are not supported.")
 	}
 	c.addAccount("kms:GenerateRandom", "*")
 	return c.attest(ctx, in.Recipient)
 }
 
 func generateRandom(ctx context.Context, c *call, in *kms.GenerateRandomInput) (*kms.GenerateRandomOutput, error) {
+	if err := c.randomStore(in.CustomKeyStoreId); err != nil {
+		return nil, err
+	}
 	if c.recipient != nil {
 		if err := c.keys.RandomFor(ctx, int(*in.NumberOfBytes), c.recipient); err != nil {
 			return nil, err

@@ -103,5 +103,8 @@ func fault(err error) error {
 	case keys.Validation:
 		return &wire.Fault{Code: "ValidationException", Message: m, Status: 400}
 	}
+	if f := storeFault(refused.Kind, m); f != nil {
+		return f
+	}
 	return fmt.Errorf("service/kms: %w", err)
 }

@@ -39,6 +39,7 @@ func newKey(c *call, in *kms.CreateKeyInput) (keys.NewKey, error) {
 		Account: c.Account, Description: in.Description, Spec: string(in.KeySpec), Usage: string(in.KeyUsage),
 		Origin: string(in.Origin), CustomKeyStoreID: in.CustomKeyStoreId, XksKeyID: in.XksKeyId,
 		MultiRegion: isSet(in.MultiRegion), Policy: in.Policy, Tags: tagsOf(in.Tags),
+		Principal: c.Principal.ARN, Request: c.RequestID,
 	}
 	if n.Spec == "" {
 		n.Spec = string(in.CustomerMasterKeySpec)
@@ -116,6 +117,8 @@ func metadata(key *keys.Key) *kms.KeyMetadata {
 		SigningAlgorithms:      algorithms.signing,
 		MacAlgorithms:          algorithms.mac,
 		KeyAgreementAlgorithms: algorithms.agreement,
+		CustomKeyStoreId:       key.CustomKeyStoreID,
+		XksKeyConfiguration:    xksKey(key),
 	}
 	materialMetadata(m, key)
 	multiRegion(m, key)

@@ -85,6 +85,13 @@ func (s *Service) Operations() []operation.Operation {
 		entry(s, kms.GenerateDataKeyPair, generateDataKeyPairAsks, generateDataKeyPair),
 		entry(s, kms.GenerateDataKeyPairWithoutPlaintext, generateDataKeyPairWithoutPlaintextAsks, generateDataKeyPairWithoutPlaintext),
 
+		entry(s, kms.CreateCustomKeyStore, onAccount[kms.CreateCustomKeyStoreInput]("kms:CreateCustomKeyStore"), createCustomKeyStore),
+		entry(s, kms.DescribeCustomKeyStores, onAccount[kms.DescribeCustomKeyStoresInput]("kms:DescribeCustomKeyStores"), describeCustomKeyStores),
+		entry(s, kms.UpdateCustomKeyStore, onAccount[kms.UpdateCustomKeyStoreInput]("kms:UpdateCustomKeyStore"), updateCustomKeyStore),
+		entry(s, kms.DeleteCustomKeyStore, onAccount[kms.DeleteCustomKeyStoreInput]("kms:DeleteCustomKeyStore"), deleteCustomKeyStore),
+		entry(s, kms.ConnectCustomKeyStore, onAccount[kms.ConnectCustomKeyStoreInput]("kms:ConnectCustomKeyStore"), connectCustomKeyStore),
+		entry(s, kms.DisconnectCustomKeyStore, onAccount[kms.DisconnectCustomKeyStoreInput]("kms:DisconnectCustomKeyStore"), disconnectCustomKeyStore),
+
 		entry(s, kms.CreateGrant, createGrantAsks, createGrant),
 		entry(s, kms.ListGrants, listGrantsAsks, listGrants),
 		entry(s, kms.ListRetirableGrants, listRetirableGrantsAsks, listRetirableGrants),
