@@ -8,22 +8,32 @@ import (
 	"github.com/leadglass/leadglass/identity/authority"
 )
 
-// startBoundaries starts the HSM and the identity authority. The authority
-// talks to the HSM over a socket of its own, so that its sealing key never
-// passes through this process; when both are ready no further host can be placed.
+// maxHSMs bounds the HSMs of one node; each is a process with locked memory.
+const maxHSMs = 16
+
+// startBoundaries starts the HSMs and the identity authority. The authority
+// talks to an HSM over a socket of its own, so that its sealing key never
+// passes through this process; when all are ready no further host can be placed.
 func (d *Daemon) startBoundaries(ctx context.Context) (err error) {
-	d.hsm, err = hsm.Start(ctx, hsm.Config{
-		StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard,
-		Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("hsm"),
+	d.hsm, err = hsm.StartNode(ctx, hsm.NodeConfig{
+		HSM: hsm.Config{
+			StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard, Await: d.cfg.HSMAwait,
+			Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("hsm"),
+		},
+		Members: d.cfg.HSMMembers, Commands: d.cfg.HSMCommands,
 	})
 	if err != nil {
 		return err
 	}
+	// Starting the authority closes the door of the HSM that it talks to.
 	d.authority, err = authority.Start(ctx, authority.Config{
-		StateDir: filepath.Join(d.cfg.DataDir, "authority"), HSM: d.hsm,
+		StateDir: filepath.Join(d.cfg.DataDir, "authority"), HSM: d.hsm.Serving(),
 		Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("authority"),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return d.hsm.Ready(ctx)
 }
 
 // childLog carries what a child writes to stderr, a crash above all, into our log.

@@ -102,6 +102,9 @@ func (d *Daemon) openLog(ctx context.Context) error {
 		Signer: signer{d.hsm.Client(), key.EKT}, Ed25519: key.Ed25519, MLDSA44: key.MLDSA44,
 		Keys: auditKeys{d.hsm.Client()}, Check: d.checking,
 	})
+	if err == nil {
+		d.logHeads, err = openHeads(ctx, d)
+	}
 	return err
 }
 
@@ -182,7 +185,7 @@ func (d *Daemon) tables() []operation.Operation {
 		kms.New(d.keys).Operations(),
 		cloudtrail.New(d.log).Operations(),
 		organizations.New(organizations.Config{Organizations: d.orgs, Directory: d.directory, Opened: d.log.CreateAccount}).Operations(),
-		leadglass.New(leadglass.Config{Directory: d.directory, Log: d.log, Clock: clock.System, Operator: d.operator, Health: d.health}).Operations(),
+		leadglass.New(leadglass.Config{Directory: d.directory, Log: d.log, Clock: clock.System, Operator: d.operator, Health: d.health, Domain: hsmDomain{d}}).Operations(),
 	} {
 		all = append(all, table...)
 	}

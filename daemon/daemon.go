@@ -48,7 +48,12 @@ type Config struct {
 	AdditionalRegions []string
 	SealKey           string    // file of the HSM's software seal; empty: in the data folder
 	Guard             hsm.Guard // hardware that guards the seal besides
-	Insecure          bool      // start the boundaries even where they cannot be locked down (I-10)
+	// HSMMembers is how many HSMs this node has, zero: one. HSMAwait makes the first, like all others, wait for a domain
+	// rather than make one without operators, and HSMCommands are signed commands that give it one.
+	HSMMembers  int
+	HSMAwait    bool
+	HSMCommands [][]byte
+	Insecure    bool // start the boundaries even where they cannot be locked down (I-10)
 	// KeyMode names the services (by signing name, or AllServices) whose requests
 	// are checked in key mode rather than witness mode: docs/trust-model.md.
 	KeyMode []string
@@ -112,6 +117,9 @@ func (c *Config) valid() error {
 	}
 	_, certErr := readCertificates(c.IssuerCA)
 	errs = append(errs, validPublicURL(c.PublicURL), certErr, c.validProxies())
+	if c.HSMMembers < 0 || c.HSMMembers > maxHSMs {
+		errs = append(errs, fmt.Errorf("a node has 1 to %d HSMs", maxHSMs))
+	}
 	return errors.Join(errs...)
 }
 
@@ -131,7 +139,8 @@ type Daemon struct {
 	checking bool // Check: read everything, serve nothing
 
 	lock      *os.File
-	hsm       *hsm.Process
+	hsm       *hsm.Node
+	logHeads  *headWatch // of the HSMs' command logs; set with log
 	authority *authority.Process
 	store     *pebble.Store
 	log       *log.Log
@@ -267,6 +276,7 @@ func (d *Daemon) watch(ctx context.Context) {
 	wait("the audit log", d.log.Failed(), d.log.Err)
 	wait("the store", d.store.Failed(), func() error { return errors.New("a write or fsync failed; what the disk holds is unknown") })
 	wait("the HSM", d.hsm.Done(), d.hsm.Wait)
+	d.workers.Go(func() { d.logHeads.run(ctx) })
 	wait("the identity authority", d.authority.Done(), d.authority.Wait)
 	for _, l := range []net.Listener{d.listener, d.resumed} {
 		d.workers.Go(func() {

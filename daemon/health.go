@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	stdlog "log"
 	"log/slog"
@@ -73,11 +74,7 @@ func (d *Daemon) health() leadglass.Health {
 	if len(down) > 0 {
 		h.Status = "down: " + strings.Join(down, ", ")
 	}
-	for _, b := range []struct {
-		name   string
-		report boundary.Report
-		gone   <-chan struct{}
-	}{{"hsm", d.hsm.Lockdown(), d.hsm.Done()}, {"authority", d.authority.Lockdown(), d.authority.Done()}} {
+	for _, b := range d.boundaries() {
 		running := true
 		select {
 		case <-b.gone:
@@ -119,15 +116,12 @@ func (d *Daemon) Warnings() []string {
 	if d.keyring != nil {
 		out = append(out, d.keyModeWarning())
 	}
-	for _, b := range []struct {
-		name   string
-		report boundary.Report
-	}{{"HSM", d.hsm.Lockdown()}, {"identity authority", d.authority.Lockdown()}} {
+	for _, b := range d.boundaries() {
 		if !b.report.Complete() {
-			out = append(out, fmt.Sprintf("the %s is NOT locked down; missing: %s", b.name, strings.Join(b.report.Missing, ", ")))
+			out = append(out, fmt.Sprintf("the boundary %s is NOT locked down; missing: %s", b.name, strings.Join(b.report.Missing, ", ")))
 		}
 	}
-	return out
+	return append(out, d.hsmWarnings(context.Background())...)
 }
 
 // errorLog takes net/http's own complaints (broken connections, bad requests).

@@ -21,11 +21,15 @@ var Service = &wire.Service{
 		"DescribeAuditLog",
 		"ExportAuditLog",
 		"GetAuditKeys",
+		"GetDomain",
 		"GetHealth",
+		"GetMemberRecord",
 		"ListAccounts",
+		"ListDomainCommandLog",
 		"ReadAuditExport",
 		"RedeemEnrolment",
 		"RevokeSessions",
+		"SubmitDomainCommand",
 	},
 	Patterns: []*wire.Pattern{
 		0: {Model: `^[\w .@+=,-]+$`, Go: `^[\w .@+=,-]+$`},
@@ -42,23 +46,31 @@ func Operations() []*wire.OpInfo {
 		DescribeAuditLog.OpInfo,
 		ExportAuditLog.OpInfo,
 		GetAuditKeys.OpInfo,
+		GetDomain.OpInfo,
 		GetHealth.OpInfo,
+		GetMemberRecord.OpInfo,
 		ListAccounts.OpInfo,
+		ListDomainCommandLog.OpInfo,
 		ReadAuditExport.OpInfo,
 		RedeemEnrolment.OpInfo,
 		RevokeSessions.OpInfo,
+		SubmitDomainCommand.OpInfo,
 	}
 }
 
 // The operations.
 var (
-	CreateAccount    = wire.NewOp[CreateAccountInput, CreateAccountOutput](&wire.OpInfo{Service: Service, Name: "CreateAccount", Method: "POST", Path: "/"})
-	DescribeAuditLog = wire.NewOp[DescribeAuditLogInput, DescribeAuditLogOutput](&wire.OpInfo{Service: Service, Name: "DescribeAuditLog", Method: "POST", Path: "/", ReadOnly: true})
-	ExportAuditLog   = wire.NewOp[ExportAuditLogInput, ExportAuditLogOutput](&wire.OpInfo{Service: Service, Name: "ExportAuditLog", Method: "POST", Path: "/", ReadOnly: true})
-	GetAuditKeys     = wire.NewOp[GetAuditKeysInput, GetAuditKeysOutput](&wire.OpInfo{Service: Service, Name: "GetAuditKeys", Method: "POST", Path: "/", ReadOnly: true})
-	GetHealth        = wire.NewOp[GetHealthInput, GetHealthOutput](&wire.OpInfo{Service: Service, Name: "GetHealth", Method: "POST", Path: "/", ReadOnly: true})
-	ListAccounts     = wire.NewOp[ListAccountsInput, ListAccountsOutput](&wire.OpInfo{Service: Service, Name: "ListAccounts", Method: "POST", Path: "/", ReadOnly: true})
-	ReadAuditExport  = wire.NewOp[ReadAuditExportInput, ReadAuditExportOutput](&wire.OpInfo{Service: Service, Name: "ReadAuditExport", Method: "POST", Path: "/", ReadOnly: true})
-	RedeemEnrolment  = wire.NewOp[RedeemEnrolmentInput, RedeemEnrolmentOutput](&wire.OpInfo{Service: Service, Name: "RedeemEnrolment", Method: "POST", Path: "/", Unsigned: true})
-	RevokeSessions   = wire.NewOp[RevokeSessionsInput, RevokeSessionsOutput](&wire.OpInfo{Service: Service, Name: "RevokeSessions", Method: "POST", Path: "/"})
+	CreateAccount        = wire.NewOp[CreateAccountInput, CreateAccountOutput](&wire.OpInfo{Service: Service, Name: "CreateAccount", Method: "POST", Path: "/"})
+	DescribeAuditLog     = wire.NewOp[DescribeAuditLogInput, DescribeAuditLogOutput](&wire.OpInfo{Service: Service, Name: "DescribeAuditLog", Method: "POST", Path: "/", ReadOnly: true})
+	ExportAuditLog       = wire.NewOp[ExportAuditLogInput, ExportAuditLogOutput](&wire.OpInfo{Service: Service, Name: "ExportAuditLog", Method: "POST", Path: "/", ReadOnly: true})
+	GetAuditKeys         = wire.NewOp[GetAuditKeysInput, GetAuditKeysOutput](&wire.OpInfo{Service: Service, Name: "GetAuditKeys", Method: "POST", Path: "/", ReadOnly: true})
+	GetDomain            = wire.NewOp[GetDomainInput, GetDomainOutput](&wire.OpInfo{Service: Service, Name: "GetDomain", Method: "POST", Path: "/", ReadOnly: true})
+	GetHealth            = wire.NewOp[GetHealthInput, GetHealthOutput](&wire.OpInfo{Service: Service, Name: "GetHealth", Method: "POST", Path: "/", ReadOnly: true})
+	GetMemberRecord      = wire.NewOp[GetMemberRecordInput, GetMemberRecordOutput](&wire.OpInfo{Service: Service, Name: "GetMemberRecord", Method: "POST", Path: "/", ReadOnly: true})
+	ListAccounts         = wire.NewOp[ListAccountsInput, ListAccountsOutput](&wire.OpInfo{Service: Service, Name: "ListAccounts", Method: "POST", Path: "/", ReadOnly: true})
+	ListDomainCommandLog = wire.NewOp[ListDomainCommandLogInput, ListDomainCommandLogOutput](&wire.OpInfo{Service: Service, Name: "ListDomainCommandLog", Method: "POST", Path: "/", ReadOnly: true})
+	ReadAuditExport      = wire.NewOp[ReadAuditExportInput, ReadAuditExportOutput](&wire.OpInfo{Service: Service, Name: "ReadAuditExport", Method: "POST", Path: "/", ReadOnly: true})
+	RedeemEnrolment      = wire.NewOp[RedeemEnrolmentInput, RedeemEnrolmentOutput](&wire.OpInfo{Service: Service, Name: "RedeemEnrolment", Method: "POST", Path: "/", Unsigned: true})
+	RevokeSessions       = wire.NewOp[RevokeSessionsInput, RevokeSessionsOutput](&wire.OpInfo{Service: Service, Name: "RevokeSessions", Method: "POST", Path: "/"})
+	SubmitDomainCommand  = wire.NewOp[SubmitDomainCommandInput, SubmitDomainCommandOutput](&wire.OpInfo{Service: Service, Name: "SubmitDomainCommand", Method: "POST", Path: "/"})
 )

@@ -56,6 +56,17 @@ type GetAuditKeysOutput struct {
 	KeyFile []byte `aws:"KeyFile,sens"`
 }
 
+// GetDomainInput is shape GetDomainRequest.
+type GetDomainInput struct {
+}
+
+// GetDomainOutput is shape GetDomainResponse.
+type GetDomainOutput struct {
+	DomainState []byte `aws:"DomainState"`
+	StateHash   []byte `aws:"StateHash"`
+	HSMs        []HSM  `aws:"HSMs"`
+}
+
 // GetHealthInput is shape GetHealthRequest.
 type GetHealthInput struct {
 }
@@ -70,6 +81,16 @@ type GetHealthOutput struct {
 	Authentication *Authentication `aws:"Authentication"`
 }
 
+// GetMemberRecordInput is shape GetMemberRecordRequest.
+type GetMemberRecordInput struct {
+	Number *int32 `aws:"Number,min=1,max=16"`
+}
+
+// GetMemberRecordOutput is shape GetMemberRecordResponse.
+type GetMemberRecordOutput struct {
+	MemberRecord []byte `aws:"MemberRecord"`
+}
+
 // ListAccountsInput is shape ListAccountsRequest.
 type ListAccountsInput struct {
 	NextToken  string `aws:"NextToken"`
@@ -80,6 +101,18 @@ type ListAccountsInput struct {
 type ListAccountsOutput struct {
 	Accounts  []Account `aws:"Accounts"`
 	NextToken string    `aws:"NextToken"`
+}
+
+// ListDomainCommandLogInput is shape ListDomainCommandLogRequest.
+type ListDomainCommandLogInput struct {
+	Number *int32 `aws:"Number,min=1,max=16"`
+	From   *int64 `aws:"From,min=1"`
+}
+
+// ListDomainCommandLogOutput is shape ListDomainCommandLogResponse.
+type ListDomainCommandLogOutput struct {
+	Page     []byte `aws:"Page"`
+	Identity []byte `aws:"Identity"`
 }
 
 // ReadAuditExportInput is shape ReadAuditExportRequest.
@@ -123,6 +156,18 @@ type RevokeSessionsInput struct {
 type RevokeSessionsOutput struct {
 	Epoch        *int64    `aws:"Epoch"`
 	IssuedBefore time.Time `aws:"IssuedBefore"`
+}
+
+// SubmitDomainCommandInput is shape SubmitDomainCommandRequest.
+type SubmitDomainCommandInput struct {
+	SignedCommand []byte `aws:"SignedCommand,req,min=1,max=61440"`
+}
+
+// SubmitDomainCommandOutput is shape SubmitDomainCommandResponse.
+type SubmitDomainCommandOutput struct {
+	Serial    *int64 `aws:"Serial"`
+	StateHash []byte `aws:"StateHash"`
+	Result    []byte `aws:"Result"`
 }
 
 // Account is shape Account.
@@ -177,10 +222,39 @@ func (e *ConflictException) Fault() *wire.Fault {
 // Error returns code and message.
 func (e *ConflictException) Error() string { return e.Fault().Error() }
 
+// DomainCommandRefusedException is an error: code DomainCommandRefusedException, status 400.
+type DomainCommandRefusedException struct {
+	Message string `aws:"message"`
+}
+
+// Fault says how the error is answered.
+func (e *DomainCommandRefusedException) Fault() *wire.Fault {
+	return &wire.Fault{Code: "DomainCommandRefusedException", Message: e.Message, Status: 400, Server: false, Detail: e}
+}
+
+// Error returns code and message.
+func (e *DomainCommandRefusedException) Error() string { return e.Fault().Error() }
+
 // ExportFile is shape ExportFile.
 type ExportFile struct {
 	Name string `aws:"Name,min=1,max=512"`
 	Size *int64 `aws:"Size"`
+}
+
+// HSM is shape HSM.
+type HSM struct {
+	Number        *int32    `aws:"Number,min=1,max=16"`
+	MemberId      string    `aws:"MemberId"`
+	Running       *bool     `aws:"Running"`
+	Serving       *bool     `aws:"Serving"`
+	Serial        *int64    `aws:"Serial"`
+	DomainKeys    *int64    `aws:"DomainKeys"`
+	RotationDate  time.Time `aws:"RotationDate"`
+	StandingUntil time.Time `aws:"StandingUntil"`
+	Seal          string    `aws:"Seal"`
+	Memory        string    `aws:"Memory"`
+	LogSize       *int64    `aws:"LogSize"`
+	LogProblem    string    `aws:"LogProblem"`
 }
 
 // InvalidEnrolmentCodeException is an error: code InvalidEnrolmentCodeException, status 400.

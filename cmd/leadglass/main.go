@@ -66,7 +66,7 @@ func root() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error { return c.Help() },
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.AddCommand(serveCommand(), accountCommand(), envCommand(), tourCommand(), auditCommand(), policyCommand(),
+	c.AddCommand(serveCommand(), hsmCommand(), accountCommand(), envCommand(), tourCommand(), auditCommand(), policyCommand(),
 		operatorCommand(), sessionCommand(), whyCommand(), sealCommand(), openCommand(), xksProxyCommand(), benchCommand(), fsckCommand(), versionCommand())
 	return c
 }

@@ -48,6 +48,7 @@ func dataDir() string {
 func serveCommand() *cobra.Command {
 	cfg := daemon.Config{Version: version()}
 	var logFormat, logLevel, configFile string
+	var commands []string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the plane: front door, HSM and identity authority",
@@ -74,6 +75,9 @@ external key stores (--private-xks-proxies, --xks-ca).`,
 				return usageError{err}
 			}
 			cfg.Logger = logger
+			if cfg.HSMCommands, err = readHSMCommands(commands); err != nil {
+				return err
+			}
 			// The front's live heap is a few MiB and its garbage is short-lived: twice the room halves the collections and
 			// costs about 10 MiB. GOGC still wins.
 			if os.Getenv("GOGC") == "" {
@@ -91,6 +95,9 @@ external key stores (--private-xks-proxies, --xks-ca).`,
 	f.StringVar(&cfg.Region, "region", "us-east-1", "home region: of identities, and of keys unless a request is signed for another")
 	f.StringSliceVar(&cfg.AdditionalRegions, "additional-regions", nil, "further regions that the plane answers for, with keys of their own, as in eu-central-1,eu-west-1")
 	f.StringVar(&cfg.SealKey, "seal-key", "", "file with the key that seals the HSM's state (default DATA/hsm/seal.key; keep it on other media)")
+	f.IntVar(&cfg.HSMMembers, "hsm-members", 1, "HSMs of this node; those beyond the first wait for the custodians to let them in (docs/custodians.md)")
+	f.BoolVar(&cfg.HSMAwait, "hsm-await-domain", false, "let the HSM wait for a domain of custodians, rather than make one that the operator rules alone")
+	f.StringArrayVar(&commands, "hsm-command", nil, "file of a signed command that gives an HSM without a domain one: a founding, an install or a recovery")
 	guardFlags(f, &cfg)
 	f.StringSliceVar(&cfg.KeyMode, "key-mode", nil, "services (signing names, or all) whose signatures this process checks itself, with keys of the day from the authority (docs/trust-model.md); empty: the authority witnesses every request")
 	f.DurationVar(&cfg.KeyTTL, "key-ttl", 0, "how long key mode keeps a key, at most 5m (default 1m)")

@@ -65,6 +65,7 @@ type Process struct {
 	link      *link.Client // of client
 	authority *os.File
 	key       *ecdsa.PrivateKey
+	lock      *os.File // of the state directory
 }
 
 // Start starts an HSM and connects with it. The caller places the authority
@@ -73,7 +74,16 @@ type Process struct {
 // The key with which this process proves itself to the HSM exists only here and
 // only as long as it lives. The HSM believes it because the process that
 // started it says so: on plain Linux a supervisor is trusted while it starts.
-func Start(ctx context.Context, cfg Config) (*Process, error) {
+func Start(ctx context.Context, cfg Config) (p *Process, err error) {
+	lock, err := lockState(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = lock.Close()
+		}
+	}()
 	if cfg.Clock == nil {
 		cfg.Clock = clock.System
 	}
@@ -112,7 +122,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hsm: %w", err)
 	}
-	p := &Process{child: child, authority: child.Link(linkAuthority), key: key}
+	p = &Process{child: child, authority: child.Link(linkAuthority), key: key, lock: lock}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	server, err := link.ParsePublic(child.Hello())
@@ -184,4 +194,5 @@ func (p *Process) Stop() {
 		_ = p.link.Close()
 	}
 	p.child.Stop()
+	_ = p.lock.Close()
 }

@@ -349,3 +349,21 @@ func ParseResult(b []byte) (CommandResult, error) {
 	var r CommandResult
 	return r, decode(b, &r)
 }
+
+// Encode writes the share for its holder.
+func (s SealedShare) Encode() ([]byte, error) { return encode(s) }
+
+// ParseSealedShare reads what Encode writes.
+func ParseSealedShare(b []byte) (SealedShare, error) {
+	var s SealedShare
+	return s, decode(b, &s)
+}
+
+// Encode writes the share on its way to the HSM that recovers.
+func (s SentShare) Encode() ([]byte, error) { return encode(s) }
+
+// ParseSentShare reads what Encode writes.
+func ParseSentShare(b []byte) (SentShare, error) {
+	var s SentShare
+	return s, decode(b, &s)
+}

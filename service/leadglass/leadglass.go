@@ -3,7 +3,9 @@
 // the enrolment of a new customer, and the export of an account's audit log.
 //
 // Start with Operations. CreateAccount, ListAccounts and GetHealth belong to
-// the operator and return no customer data; RedeemEnrolment carries a one-time
+// the operator and return no customer data; so do those of the HSMs' domain
+// (domain.go), which carry what custodians signed to the HSMs and grant nothing
+// by themselves; RedeemEnrolment carries a one-time
 // code instead of a signature; the rest is any account's view of its own log,
 // and RevokeSessions, which ends sessions of the account.
 //
@@ -60,6 +62,7 @@ type Config struct {
 	Clock     clock.Clock
 	Operator  string // the operator's account
 	Health    func() Health
+	Domain    Domain
 }
 
 // A Service serves the control plane's API.
@@ -79,6 +82,10 @@ func (s *Service) Operations() []operation.Operation {
 		operation.New(api.ExportAuditLog, s.exportAuditLog, operation.On(ownAccount[api.ExportAuditLogInput]("ExportAuditLog", "audit-log"))),
 		operation.New(api.ReadAuditExport, s.readAuditExport, operation.On(ownAccount[api.ReadAuditExportInput]("ReadAuditExport", "audit-log"))),
 		operation.New(api.GetAuditKeys, s.getAuditKeys, operation.On(ownAccount[api.GetAuditKeysInput]("GetAuditKeys", "audit-log"))),
+		operation.New(api.SubmitDomainCommand, s.submitDomainCommand, operation.On(ownAccount[api.SubmitDomainCommandInput]("SubmitDomainCommand", "domain")), operation.Operator),
+		operation.New(api.GetDomain, s.getDomain, operation.On(ownAccount[api.GetDomainInput]("GetDomain", "domain")), operation.Operator),
+		operation.New(api.GetMemberRecord, s.getMemberRecord, operation.On(ownAccount[api.GetMemberRecordInput]("GetMemberRecord", "domain")), operation.Operator),
+		operation.New(api.ListDomainCommandLog, s.listDomainCommandLog, operation.On(ownAccount[api.ListDomainCommandLogInput]("ListDomainCommandLog", "domain")), operation.Operator),
 		operation.New(api.RevokeSessions, s.revokeSessions, operation.On(s.aimOfRevocation)),
 	}
 }

@@ -50,7 +50,8 @@ func TestTheTableSaysWhoReachesWhat(t *testing.T) {
 			free = append(free, o.Info.Name)
 		}
 	}
-	if want := []string{"CreateAccount", "ListAccounts", "GetHealth"}; !slices.Equal(operators, want) {
+	if want := []string{"CreateAccount", "ListAccounts", "GetHealth",
+		"SubmitDomainCommand", "GetDomain", "GetMemberRecord", "ListDomainCommandLog"}; !slices.Equal(operators, want) {
 		t.Errorf("operator operations %v, want %v", operators, want)
 	}
 	if want := []string{"RedeemEnrolment"}; !slices.Equal(unsigned, want) || free != nil {
