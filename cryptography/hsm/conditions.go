@@ -15,6 +15,15 @@ type (
 	Measurement = message.Measurement
 )
 
+// ConditionOperations are the operations that conditions can name, by AWS's
+// names, and their numbers.
+var ConditionOperations = map[string]uint64{
+	"Encrypt": message.OpEncrypt, "Decrypt": message.OpDecrypt, "ReEncrypt": message.OpReEncrypt,
+	"GenerateDataKey": message.OpGenerateDataKey, "GenerateDataKeyPair": message.OpGenerateDataKeyPair,
+	"Sign": message.OpSign, "Verify": message.OpVerify, "GenerateMac": message.OpGenerateMac, "VerifyMac": message.OpVerifyMac,
+	"DeriveSharedSecret": message.OpDeriveSharedSecret,
+}
+
 // FenceForever is the epoch of a destroyed key.
 const FenceForever = message.FenceForever
 
@@ -92,14 +101,23 @@ func (c *Client) AdoptFence(ctx context.Context, ekt []byte) error {
 	return err
 }
 
-// SealConditions is the Client's, at one member; the others take over what it
-// made. If one cannot it is left out: it would open older tokens.
-func (p *Pool) SealConditions(ctx context.Context, ekt []byte, next *Conditions, epoch uint64, command []byte) (newEKT []byte, now uint64, err error) {
-	newEKT, now, err = p.Client.SealConditions(ctx, ekt, next, epoch, command)
-	if err == nil {
-		err = p.AdoptFence(ctx, newEKT) // a fence goes to every member
+// seal does OpSealConditions at one member and lets the others take over what
+// it made. One that cannot is left out: it would open older tokens.
+func (g *group) seal(ctx context.Context, token []byte, params func([]byte) []byte, result func([]byte) error) error {
+	var made []byte
+	err := g.one(ctx, message.OpSealConditions, token, params, func(body []byte) error {
+		var r message.Result
+		if err := r.Parse(body); err != nil {
+			return err
+		}
+		made = bytes.Clone(r.Token)
+		return result(body)
+	})
+	if err != nil {
+		return err
 	}
-	return newEKT, now, err
+	adopt := message.Params{Flags: message.FlagCurrent}
+	return g.all(ctx, g.list(false), message.OpRaiseFence, made, adopt.Append, func([]byte) error { return nil })
 }
 
 // SyncFences brings the members' fences together: what one of them knows and

@@ -224,10 +224,17 @@ func (g *group) remove(c *Client) {
 
 // Call does one operation at a member that can.
 func (g *group) Call(ctx context.Context, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
-	members := g.list(true)
-	if op == message.OpRaiseFence {
-		return g.all(ctx, members, op, token, params, result)
+	switch op {
+	case message.OpRaiseFence:
+		return g.all(ctx, g.list(true), op, token, params, result)
+	case message.OpSealConditions:
+		return g.seal(ctx, token, params, result)
 	}
+	return g.one(ctx, op, token, params, result)
+}
+
+func (g *group) one(ctx context.Context, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
+	members := g.list(true)
 	err := error(ErrNoMember)
 	for _, m := range members {
 		err = m.link.Call(ctx, op, token, params, result)
