@@ -165,6 +165,9 @@ func TestARolledBackFamilyWaitsForItsOwnerInEveryRegion(t *testing.T) {
 	}
 	w.must(w.at(ap).Enable(ctx, w.at(ap).now(k)))
 	check("one enabled", ap)
+	in := w.at(ap)
+	w.must(in.RevokeGrant(ctx, use(in.now(k)), in.grant(in.now(k), decryptFor(bob)).ID)) // moves the fence for itself alone
+	check("one enabled, and a grant revoked", ap)
 	w.must(w.at(us).Disable(ctx, w.at(us).now(k))) // whose tokens are dead already
 	check("another disabled", ap)
 	w.reopen()
@@ -222,6 +225,46 @@ func TestAnInterruptedMoveOfAFamilysFenceIsFinished(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Another change than the one that was interrupted finishes that, too.
+func TestDisableFinishesAnInterruptedRevocationOfAFamily(t *testing.T) {
+	for name, interrupt := range map[string]func(w *world, on bool){
+		"before the fence moved": func(w *world, on bool) { w.hsm.stick(on) },
+		"behind the fence": func(w *world, on bool) {
+			if w.store.set(nil, nil, nil); on {
+				w.store.failAfter(1) // the intention is written, and nothing after it
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { interruptedRevocation(t, interrupt) })
+	}
+}
+
+func (c *chip) stick(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stuck = on
+}
+
+func interruptedRevocation(t *testing.T, interrupt func(w *world, on bool)) {
+	w := newRegions(t)
+	k := w.createMultiRegion()
+	w.replicate(k, eu, ap)
+	blob := w.sealed(k, "p")
+	in := w.at(eu)
+	g := in.grant(in.now(k), decryptFor(bob))
+	token := w.now(k).Tokens()[0]
+	interrupt(w, true)
+	if err := in.RevokeGrant(t.Context(), use(in.now(k)), g.ID); err == nil {
+		t.Fatal("the failure was not told")
+	}
+	interrupt(w, false)
+	w.must(in.Disable(t.Context(), in.now(k)))
+	if err := w.stale(token, blob); !errors.Is(err, hsm.ErrFenced) {
+		t.Errorf("the token from before: %v", err)
+	}
+	w.works("afterwards", k, blob, us, ap)
 }
 
 // That its material is gone is stated when the last of a family goes.

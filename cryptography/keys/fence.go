@@ -230,8 +230,7 @@ func (k *Keys) Enable(ctx context.Context, key *Key) error {
 	if err != nil {
 		return k.boundaryError("open the fence", cur, err)
 	}
-	joins := slices.DeleteFunc(slices.Clone(f.all), func(r *relative) bool { return r != f.own && !r.cur.State.closed() })
-	return f.advance(ctx, epoch, joins, enabled)
+	return f.advance(ctx, epoch, []*relative{f.own}, enabled)
 }
 
 // reach asks the boundary whether the key's tokens count.
