@@ -101,25 +101,6 @@ func (c *Client) AdoptFence(ctx context.Context, ekt []byte) error {
 	return err
 }
 
-// seal does OpSealConditions at one member and lets the others take over what
-// it made. One that cannot is left out: it would open older tokens.
-func (g *group) seal(ctx context.Context, token []byte, params func([]byte) []byte, result func([]byte) error) error {
-	var made []byte
-	err := g.one(ctx, message.OpSealConditions, token, params, func(body []byte) error {
-		var r message.Result
-		if err := r.Parse(body); err != nil {
-			return err
-		}
-		made = bytes.Clone(r.Token)
-		return result(body)
-	})
-	if err != nil {
-		return err
-	}
-	adopt := message.Params{Flags: message.FlagCurrent}
-	return g.all(ctx, g.list(false), message.OpRaiseFence, made, adopt.Append, func([]byte) error { return nil })
-}
-
 // SyncFences brings the members' fences together: what one of them knows and
 // another missed, because it was away, all know then. It belongs before the
 // pool serves, and after Add.
