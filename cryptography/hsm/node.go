@@ -92,7 +92,7 @@ func StartNode(ctx context.Context, cfg NodeConfig) (n *Node, err error) {
 	if slices.IndexFunc(n.processes, func(p *Process) bool { return p != nil }) < 0 {
 		return n, errors.Join(failed...)
 	}
-	if err := n.refresh(ctx); err != nil {
+	if err := n.Refresh(ctx); err != nil {
 		return n, err
 	}
 	for _, signed := range cfg.Commands {
@@ -105,6 +105,10 @@ func StartNode(ctx context.Context, cfg NodeConfig) (n *Node, err error) {
 	}
 	if n.Serving() == nil {
 		return n, fmt.Errorf("%w: %s", ErrWaiting, strings.Join(n.waiting(ctx), ", "))
+	}
+	// What one of them missed while it was away, it learns before anybody is answered.
+	if err := n.pool.SyncFences(ctx); err != nil {
+		return n, err
 	}
 	for i, p := range n.processes {
 		if p != nil {
@@ -148,37 +152,50 @@ func (n *Node) watch(i int, p *Process) {
 	}
 }
 
-// refresh lets in whoever has the newest state of the domain, and leaves out
-// whoever has not: behind a newer state lie changes that were made so that it
-// should not serve, or not so.
+// Refresh lets in whoever has the newest state of the domain and knows the
+// fences that the others know, and leaves out whoever has not: behind a newer
+// state lie changes that were made so that it should not serve, or not so.
+func (n *Node) Refresh(ctx context.Context) error {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	return n.refresh(ctx)
+}
+
+// refresh does it; the caller holds n.changing.
 func (n *Node) refresh(ctx context.Context) error {
 	newest := uint64(0)
-	has := make([]*Status, len(n.processes))
+	has := make([]uint64, len(n.processes)) // serial and one; 0: no domain, or it does not answer
 	for i, p := range n.processes {
 		if p == nil || ended(p) {
 			continue
 		}
-		s, err := p.client.Status(ctx)
-		if err != nil {
-			return fmt.Errorf("hsm: status: %w", err)
-		}
-		if s.Members > 0 {
-			has[i], newest = &s, max(newest, s.Serial)
+		// One that does not answer is about to end.
+		if s, err := p.client.Status(ctx); err == nil && s.Members > 0 {
+			has[i], newest = s.Serial+1, max(newest, s.Serial+1)
 		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i, s := range has {
-		serves := s != nil && s.Serial == newest
-		switch {
-		case serves && !n.inPool[i]:
-			n.pool.Add(n.processes[i].client)
-		case !serves && n.inPool[i]:
-			n.pool.Remove(n.processes[i].client)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var problems []error
+	for i, p := range n.processes {
+		serves := has[i] > 0 && has[i] == newest
+		if serves {
+			// Also one that is thought to be in: the pool leaves out by itself
+			// who does not follow a fence.
+			if err := n.pool.Admit(ctx, p.client); err != nil {
+				serves = false
+				problems = append(problems, fmt.Errorf("hsm: HSM %d: %w", i+1, err))
+			}
 		}
+		if !serves && p != nil {
+			n.pool.Remove(p.client)
+		}
+		n.mu.Lock()
 		n.inPool[i] = serves
+		n.mu.Unlock()
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 func ended(p *Process) bool {
