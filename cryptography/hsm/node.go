@@ -283,36 +283,45 @@ func (n *Node) Command(ctx context.Context, signed []byte) (quorum.CommandResult
 	return result, err
 }
 
-// addressees are the HSMs that run, the serving ones first; for InstallDomain
-// without those that have no domain and no place in the one that comes.
+// addressees are the HSMs that run, the serving ones first. InstallDomain is
+// not for those that have no domain and no place in the one that comes, nor for
+// those that have its state, which would only say that they used the command:
+// the same paper serves whoever is behind.
 func (n *Node) addressees(ctx context.Context, signed []byte) []*Client {
-	var members []quorum.Member
-	install := false
+	var brought *quorum.DomainState
 	if _, command, err := quorum.Parse(signed); err == nil {
 		if arguments, err := quorum.DecodeArguments(command.Name, command.Arguments); err == nil {
 			if a, ok := arguments.(*quorum.InstallArguments); ok {
 				if t, err := quorum.ParseToken(a.Token); err == nil {
-					install, members = true, t.State.Members
+					brought = &t.State
 				}
 			}
 		}
 	}
-	var first, rest []*Client
+	var first, rest, beyond []*Client
 	for i, p := range n.processes {
 		if p == nil || ended(p) {
 			continue
 		}
-		if n.Serves(i) {
-			first = append(first, p.client)
-			continue
-		}
 		s, err := p.client.Status(ctx)
-		if err != nil || install && s.Members == 0 && !slices.ContainsFunc(members, func(m quorum.Member) bool { return m.ID == s.Member }) {
+		if err != nil {
 			continue
 		}
-		rest = append(rest, p.client)
+		waits := s.Members == 0
+		switch {
+		case brought != nil && waits && !slices.ContainsFunc(brought.Members, func(m quorum.Member) bool { return m.ID == s.Member }):
+		case brought != nil && !waits && s.Serial >= brought.Serial:
+			beyond = append(beyond, p.client)
+		case n.Serves(i):
+			first = append(first, p.client)
+		default:
+			rest = append(rest, p.client)
+		}
 	}
-	return append(first, rest...)
+	if out := append(first, rest...); len(out) > 0 {
+		return out
+	}
+	return beyond // for their refusal
 }
 
 // Done is closed when no HSM is left that serves.
