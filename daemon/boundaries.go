@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/leadglass/leadglass/cryptography/hsm"
@@ -15,25 +17,28 @@ const maxHSMs = 16
 // talks to an HSM over a socket of its own, so that its sealing key never
 // passes through this process; when all are ready no further host can be placed.
 func (d *Daemon) startBoundaries(ctx context.Context) (err error) {
+	roots, err := d.cfg.attestationRoots()
+	if err != nil {
+		return err
+	}
 	d.hsm, err = hsm.StartNode(ctx, hsm.NodeConfig{
 		HSM: hsm.Config{
-			StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard, Await: d.cfg.HSMAwait,
+			StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard, Await: d.cfg.HSMAwait, Roots: roots,
 			Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("hsm"),
 		},
 		Members: d.cfg.HSMMembers, Commands: d.cfg.HSMCommands,
 	})
+	if errors.Is(err, hsm.ErrWaiting) {
+		return fmt.Errorf("%w: give it one with leadglass hsm member --state, leadglass hsm create-domain and --hsm-command (docs/custodians.md)", err)
+	}
 	if err != nil {
 		return err
 	}
-	// Starting the authority closes the door of the HSM that it talks to.
 	d.authority, err = authority.Start(ctx, authority.Config{
-		StateDir: filepath.Join(d.cfg.DataDir, "authority"), HSM: d.hsm.Serving(),
+		StateDir: filepath.Join(d.cfg.DataDir, "authority"), HSM: d.hsm,
 		Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("authority"),
 	})
-	if err != nil {
-		return err
-	}
-	return d.hsm.Ready(ctx)
+	return err
 }
 
 // childLog carries what a child writes to stderr, a crash above all, into our log.
