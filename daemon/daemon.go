@@ -62,14 +62,14 @@ type Config struct {
 	// PrivateIssuers the hosts, or host:port, of issuers that may have private addresses (identity/federation).
 	IssuerCA       string
 	PrivateIssuers []string
-	// AttestationRoots are PEM files of certificates that attestation documents may end in, and AWSAttestation says that
-	// documents of the public cloud's enclaves count as well. Both end when the HSM's domain gets operators.
-	AttestationRoots []string
-	AWSAttestation   bool
 	// How proxies of external key stores may be reached.
 	XKSCA             string        // certificates (PEM) that may vouch for them, beside the system's
 	PrivateXKSProxies []string      // hosts, or host:port, that may have private addresses and ports other than 443
 	XKSTimeout        time.Duration // of one request; 0: xks.DefaultTimeout
+	// AttestationRoots are PEM files of certificates that attestation documents may end in, and AWSAttestation says that
+	// documents of the public cloud's enclaves count as well. Both end when the HSM's domain gets operators.
+	AttestationRoots []string
+	AWSAttestation   bool
 	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
 	PublicURL string
 	// Directory limits what one account may hold; zero: AWS's defaults.

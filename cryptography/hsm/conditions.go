@@ -15,6 +15,15 @@ type (
 	Measurement = message.Measurement
 )
 
+// ConditionOperations are the operations that conditions can name, by AWS's
+// names, and their numbers.
+var ConditionOperations = map[string]uint64{
+	"Encrypt": message.OpEncrypt, "Decrypt": message.OpDecrypt, "ReEncrypt": message.OpReEncrypt,
+	"GenerateDataKey": message.OpGenerateDataKey, "GenerateDataKeyPair": message.OpGenerateDataKeyPair,
+	"Sign": message.OpSign, "Verify": message.OpVerify, "GenerateMac": message.OpGenerateMac, "VerifyMac": message.OpVerifyMac,
+	"DeriveSharedSecret": message.OpDeriveSharedSecret,
+}
+
 // FenceForever is the epoch of a destroyed key.
 const FenceForever = message.FenceForever
 
@@ -90,16 +99,6 @@ func (c *Client) SealConditions(ctx context.Context, ekt []byte, next *Condition
 func (c *Client) AdoptFence(ctx context.Context, ekt []byte) error {
 	_, err := c.fence(ctx, message.OpRaiseFence, ekt, &message.Params{Flags: message.FlagCurrent}, nil)
 	return err
-}
-
-// SealConditions is the Client's, at one member; the others take over what it
-// made. If one cannot it is left out: it would open older tokens.
-func (p *Pool) SealConditions(ctx context.Context, ekt []byte, next *Conditions, epoch uint64, command []byte) (newEKT []byte, now uint64, err error) {
-	newEKT, now, err = p.Client.SealConditions(ctx, ekt, next, epoch, command)
-	if err == nil {
-		err = p.AdoptFence(ctx, newEKT) // a fence goes to every member
-	}
-	return newEKT, now, err
 }
 
 // SyncFences brings the members' fences together: what one of them knows and
