@@ -11,6 +11,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
 	"github.com/leadglass/leadglass/cryptography/quorum"
+	"github.com/leadglass/leadglass/isolation/attest"
 )
 
 // The files were made by the version before domains had several members.
@@ -380,9 +381,11 @@ func TestOperatorsPlaceHostsAndRoots(t *testing.T) {
 		h.refuses(want, quorum.PlaceHost, quorum.HostArguments{Public: spki, Role: role}, all[0], all[1], all[2])
 	}
 	h.obeys(quorum.PlaceHost, quorum.HostArguments{Public: spki, Role: core.RoleHost}, all[0], all[1], all[2])
-	h.obeys(quorum.SetRoots, quorum.RootsArguments{Roots: [][]byte{[]byte("root")}}, all[0], all[1], all[2])
+	h.refuses(link.StatusBadRequest, quorum.SetRoots, quorum.RootsArguments{Roots: [][]byte{[]byte("root")}}, all[0], all[1], all[2])
+	root := attest.AWSRootG1().DER
+	h.obeys(quorum.SetRoots, quorum.RootsArguments{Roots: [][]byte{root}}, all[0], all[1], all[2])
 	h = mustOpen(t, s)
-	if got := h.state(); len(got.Hosts) != 1 || len(got.Roots) != 1 || string(got.Roots[0]) != "root" {
+	if got := h.state(); len(got.Hosts) != 1 || len(got.Roots) != 1 || !bytes.Equal(got.Roots[0], root) {
 		t.Errorf("%d hosts, %d roots", len(got.Hosts), len(got.Roots))
 	}
 	if c := dial(t, h, key); c == nil {
