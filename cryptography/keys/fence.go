@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/leadglass/leadglass/cryptography/hsm"
@@ -51,6 +52,10 @@ func (k *Key) fences() bool { return !isMultiRegion(k.ID) && len(k.tokens()) > 0
 
 // closed says whether a key in this state is closed in the boundary.
 func (s State) closed() bool { return s.bit()&(disabled|deleting) != 0 }
+
+// closed says whether the key is closed in the boundary: it stays so while it
+// waits for the material of an owner who has disabled it.
+func (k *Key) closed() bool { return k.State.closed() || k.awaitsDisabled }
 
 // close changes the state of a key to a closed one, and closes it in the
 // boundary. When it fails after the change the key is closed here, and asking
@@ -172,7 +177,7 @@ func (k *Keys) refence(ctx context.Context, e *entry, edit func(next *Key) ([]kv
 	if err != nil {
 		return err
 	}
-	if !cur.fences() || cur.State.closed() {
+	if !cur.fences() || cur.closed() {
 		_, err := k.changeLocked(ctx, e, nil, edit) // a closed key has no token that counts
 		return err
 	}
@@ -208,7 +213,7 @@ func (k *Keys) repair(ctx context.Context, e *entry) error {
 	switch {
 	case !cur.fence.Behind || !cur.fences():
 		return nil
-	case cur.State.closed():
+	case cur.closed():
 		_, err := k.cfg.Boundary.RaiseFence(ctx, cur.tokens()[0], cur.fence.Epoch, true)
 		return err
 	}
@@ -258,8 +263,23 @@ func (k *Key) FenceEpoch() uint64 { return k.fence.Epoch }
 // it sees signed by its caller.
 func (k *Key) WantsProof() bool { return k.conditions.CallerProof }
 
+// A Proof is a caller's request as it was signed.
+type Proof = hsm.Proof
+
 // WithProof is ctx carrying a caller's signed request for the boundary.
-func WithProof(ctx context.Context, proof []byte) context.Context { return hsm.WithProof(ctx, proof) }
+func WithProof(ctx context.Context, p Proof) context.Context {
+	return hsm.WithProof(ctx, p.Append(nil))
+}
+
+// Domain is the id of the domain that holds the key material: what custodians
+// sign names it.
+func (k *Keys) Domain(ctx context.Context) (quorum.ID, error) {
+	s, err := k.cfg.Boundary.Status(ctx)
+	if err != nil {
+		return quorum.ID{}, &Error{Kind: Unavailable, Message: "The HSM is unavailable.", Err: err}
+	}
+	return quorum.ID(s.Domain), nil
+}
 
 // PutConditions seals conditions into the key and into all material that it
 // will ever have. Stricter ones need nobody's leave but the policy's; looser
@@ -306,7 +326,7 @@ func (k *Keys) PutConditions(ctx context.Context, u Use, next Conditions, comman
 			}
 			m.EKT, epoch, command = ekt, now, nil
 		}
-		to.conditions, to.fence = next, fenceRecord{Epoch: epoch, Behind: to.State.closed()}
+		to.conditions, to.fence = next, fenceRecord{Epoch: epoch, Behind: to.closed()}
 		return nil, nil
 	})
 	return err
@@ -331,4 +351,28 @@ func (k *Key) sealingOrder(command []byte) (order []int) {
 		}
 	}
 	return order
+}
+
+// OperationBits is the condition that only these operations are done, by AWS's
+// names; none means all. GenerateDataKey and GenerateDataKeyPair stand also for
+// their forms without plaintext.
+func OperationBits(names []string) (bits uint64, err error) {
+	for _, name := range names {
+		op, known := hsm.ConditionOperations[name]
+		if !known {
+			return 0, refuse(Validation, "The operation %s cannot be named in the conditions of a key.", name)
+		}
+		bits |= 1 << op
+	}
+	return bits, nil
+}
+
+// OperationNames reverses OperationBits.
+func OperationNames(bits uint64) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(hsm.ConditionOperations)) {
+		if bits>>hsm.ConditionOperations[name]&1 == 1 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
