@@ -58,6 +58,20 @@ func (c *chip) Decrypt(ctx context.Context, ekt, blob []byte, encCtx map[string]
 	return p, err
 }
 
+func (c *chip) RaiseFence(ctx context.Context, ekt []byte, epoch uint64, closed bool) (uint64, error) {
+	if err := c.broken(); err != nil {
+		return 0, err
+	}
+	return c.Client.RaiseFence(ctx, ekt, epoch, closed)
+}
+
+func (c *chip) Current(ctx context.Context, ekt []byte, epoch uint64) ([]byte, error) {
+	if err := c.broken(); err != nil {
+		return nil, err
+	}
+	return c.Client.Current(ctx, ekt, epoch)
+}
+
 func newChip(t testing.TB) *chip {
 	t.Helper()
 	return &chip{Client: hsmtest.Open(t, t.TempDir())}

@@ -54,6 +54,9 @@ func (k *Keys) schedule(key *Key) {
 // Run does what is due, until ctx ends: it destroys keys whose waiting period
 // is over, takes imported material away that has expired, and rotates keys.
 func (k *Keys) Run(ctx context.Context) error {
+	if err := k.repairAll(ctx); err != nil && ctx.Err() == nil {
+		k.cfg.Log.Error("keys: fences could not be brought up to date; the keys are unavailable until they are enabled", "error", err)
+	}
 	for {
 		wait := k.doDue(ctx)
 		select {

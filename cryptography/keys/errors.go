@@ -30,6 +30,7 @@ const (
 	Tagging
 	Unsupported
 	Unavailable // the key's state is not known now; try again
+	Sealed      // the conditions sealed into the key refuse
 	Validation
 	InvalidSignature
 	InvalidMac

@@ -473,23 +473,27 @@ func (k *Keys) removeGrant(ctx context.Context, u Use, grantID, operation string
 	if !ok {
 		return refuse(NotFound, "Grant ID %s not found", grantID)
 	}
-	if key, err = k.check(u, key, operation); err != nil {
+	if _, err := k.check(u, key, operation); err != nil {
 		return err
 	}
 	if u.DryRun {
 		return errDryRun
 	}
 	places := g.places()
-	ops := make([]kv.Op, 0, len(places))
-	for _, p := range places {
-		ops = append(ops, kv.Op{Key: p, Delete: true})
-	}
-	if _, err := k.commit(ctx, []*entry{e}, []kv.Cond{{Key: places[0], Not: true}}, ops); err != nil {
+	err = k.refence(ctx, e, func(*Key) ([]kv.Op, error) {
+		ops := make([]kv.Op, 0, len(places)+1)
+		for _, p := range places {
+			ops = append(ops, kv.Op{Key: p, Delete: true})
+		}
+		return ops, nil
+	})
+	if err != nil {
 		return err
 	}
+	// changeLocked showed a new snapshot already, which makes every use that is on its way ask again; whoever asked
+	// before this line and was answered with the grant meets the fence.
 	e.grants.remove(g)
-	// A new snapshot makes every use that is on its way ask again.
-	next := *key
+	next := *e.now.Load()
 	e.now.Store(&next)
 	return nil
 }

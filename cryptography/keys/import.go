@@ -142,7 +142,12 @@ func (k *Keys) ImportMaterial(ctx context.Context, key *Key, in Import) (materia
 	if err != nil {
 		return "", k.importError(key, err)
 	}
-	err = k.editFamily(ctx, key, "ImportKeyMaterial", func(f *family) error { return f.own.next.take(made, &in, k.now()) })
+	err = k.editFamily(ctx, key, "ImportKeyMaterial", func(f *family) error {
+		if err := f.own.next.unmoved(key); err != nil {
+			return err
+		}
+		return f.own.next.take(made, &in, k.now())
+	})
 	return hex.EncodeToString(made.MaterialID[:]), err
 }
 

@@ -78,6 +78,10 @@ type Boundary interface {
 	EncryptWith(ctx context.Context, ekt []byte, alg string, plaintext []byte) ([]byte, error)
 	DecryptWith(ctx context.Context, ekt []byte, alg string, ciphertext []byte) ([]byte, error)
 	ReEncryptWith(ctx context.Context, from hsm.Side, blob []byte, to hsm.Side) ([]byte, error)
+	RaiseFence(ctx context.Context, ekt []byte, epoch uint64, closed bool) (now uint64, err error)
+	Current(ctx context.Context, ekt []byte, epoch uint64) (newEKT []byte, err error)
+	SealConditions(ctx context.Context, ekt []byte, next *hsm.Conditions, epoch uint64, command []byte) (newEKT []byte, now uint64, err error)
+	Destroy(ctx context.Context, ekts [][]byte) (statement []byte, err error)
 
 	DecryptFor(ctx context.Context, ekt, blob []byte, alg string, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, error)
 	GenerateDataKeyFor(ctx context.Context, ekt []byte, n int, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, []byte, error)
@@ -101,7 +105,10 @@ type Config struct {
 	// PrincipalARN gives the ARN that a unique id has now: a renamed principal is shown by it, a deleted one by its
 	// bare id. Nil: all are shown by their ids.
 	PrincipalARN func(id string) (arn string, ok bool)
-	Log          *slog.Logger // nil: nothing is logged
+	// Destroyed keeps what the boundary states of a key that it will never open again, before the key is taken out of
+	// the store. If it cannot, the destruction is tried again. Nil: nobody keeps it.
+	Destroyed func(ctx context.Context, key *Key, statement []byte) error
+	Log       *slog.Logger // nil: nothing is logged
 	// Proxies reaches the proxies of external key stores; nil: none are served.
 	Proxies *xks.Dialer
 }

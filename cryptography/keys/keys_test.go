@@ -36,6 +36,8 @@ type world struct {
 	xks   *xks.Dialer // nil: no external key stores
 	more  []string    // Regions beside us-east-1
 
+	stated func(context.Context, *keys.Key, []byte) error
+
 	mu  sync.Mutex
 	ids map[string]string // guarded by mu; ARN -> unique id
 }
@@ -106,7 +108,7 @@ func newWorldIn(t testing.TB) *world {
 func (w *world) reopen() {
 	w.Helper()
 	k, err := keys.Open(w.Context(), w.store, keys.Config{
-		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", AdditionalRegions: w.more, Proxies: w.xks, Principals: w.principal,
+		Boundary: w.hsm, Clock: w.clock, Region: "us-east-1", AdditionalRegions: w.more, Proxies: w.xks, Principals: w.principal, Destroyed: w.stated,
 	})
 	if err != nil {
 		w.Fatal(err)

@@ -9,15 +9,10 @@ import (
 	"github.com/leadglass/leadglass/state/kv"
 )
 
-// Enable lets an Enabled or Disabled key be used.
-func (k *Keys) Enable(ctx context.Context, key *Key) error {
-	return k.move(ctx, key, "EnableKey", func(next *Key) { next.State = StateEnabled })
-}
-
 // Disable forbids every use: no use that starts after Disable returned
 // succeeds.
 func (k *Keys) Disable(ctx context.Context, key *Key) error {
-	return k.move(ctx, key, "DisableKey", func(next *Key) { next.State = StateDisabled })
+	return k.close(ctx, key, "DisableKey", func(next *Key) { next.State = StateDisabled })
 }
 
 // ScheduleDeletion stops all use of the key and lets Run destroy it after the
@@ -27,7 +22,7 @@ func (k *Keys) ScheduleDeletion(ctx context.Context, key *Key, days int) (deleti
 	if days < MinWindowDays || days > MaxWindowDays {
 		return time.Time{}, refuse(Validation, "PendingWindowInDays must be between %d and %d (inclusive).", MinWindowDays, MaxWindowDays)
 	}
-	err = k.move(ctx, key, "ScheduleKeyDeletion", func(next *Key) {
+	err = k.close(ctx, key, "ScheduleKeyDeletion", func(next *Key) {
 		if next.awaitReplicas(days) {
 			return
 		}
@@ -92,6 +87,17 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 		cur := f.own.next
 		if !k.over(cur) {
 			return errCancelled
+		}
+		// First the boundary: from here on nothing opens a token of this key, out of whatever backup it comes. What it
+		// states of that is in the log before the key is out of the store.
+		if cur.fences() {
+			statement, err := k.cfg.Boundary.Destroy(ctx, cur.tokens())
+			if err == nil && k.cfg.Destroyed != nil {
+				err = k.cfg.Destroyed(ctx, cur, statement)
+			}
+			if err != nil {
+				return fmt.Errorf("keys: destroy %s: %w", id, err)
+			}
 		}
 		for _, name := range cur.Aliases {
 			f.own.more = append(f.own.more, kv.Op{Key: aliasKV(e.account, name), Delete: true})

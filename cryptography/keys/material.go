@@ -32,7 +32,7 @@ func (k *Key) boundary() hsm.KeySpec {
 	if origin == OriginStore {
 		origin = OriginKMS // the boundary makes this material: it is the inner of two encryptions
 	}
-	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: origin, KeyARN: k.boundName()}
+	return hsm.KeySpec{Spec: k.Spec, Usage: k.Usage, Origin: origin, KeyARN: k.boundName(), Conditions: &k.conditions, Epoch: k.fence.Epoch}
 }
 
 // current is the material that encrypts. A key without one is in a state in

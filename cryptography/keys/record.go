@@ -52,7 +52,9 @@ type Key struct {
 	policy           *doc
 	materials        []material // in the order of their use; one that is pending stands last. Not to be changed
 	expires          time.Time  // the first end of one of the materials; zero: there is none
-	stale            bool       // the store may say otherwise: use nothing of this before it was read again
+	conditions       Conditions
+	fence            fenceRecord
+	stale            bool // the store may say otherwise: use nothing of this before it was read again
 	entry            *entry
 	away             string // the Region, unless it is the home Region
 	destroyed        bool   // a tombstone: only in the store
@@ -102,6 +104,8 @@ type keyRecord struct {
 	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
 	StoreID     string            `cbor:"23,keyasint,omitempty"`
 	XksKeyID    string            `cbor:"24,keyasint,omitempty"`
+	Conditions  []byte            `cbor:"25,keyasint,omitempty"` // sealed into the materials, as message.Conditions writes them
+	Fence       *fenceRecord      `cbor:"26,keyasint,omitempty"`
 }
 
 type aliasRecord struct {
@@ -152,6 +156,12 @@ func (k *Key) encode() ([]byte, error) {
 	if k.RotationPeriod > 0 {
 		r.Rotation = &rotationRecord{Period: k.RotationPeriod, Next: k.NextRotation.UnixMilli()}
 	}
+	if !k.conditions.Empty() {
+		r.Conditions = k.conditions.Append(nil)
+	}
+	if k.fence != (fenceRecord{}) {
+		r.Fence = &k.fence
+	}
 	return marshal(&r)
 }
 
@@ -181,6 +191,14 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 	}
 	if (r.MultiRegion != nil) != isMultiRegion(r.ID) {
 		return nil, fmt.Errorf("key record %s: the id and the record disagree on whether it is a multi-Region key", r.ID)
+	}
+	if r.Fence != nil {
+		key.fence = *r.Fence
+	}
+	if len(r.Conditions) > 0 {
+		if err := key.conditions.Parse(r.Conditions); err != nil {
+			return nil, fmt.Errorf("key record %s: %w", r.ID, err)
+		}
 	}
 	if key.destroyed {
 		return key, nil

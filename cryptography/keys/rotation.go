@@ -152,6 +152,9 @@ func (k *Keys) RotateOnDemand(ctx context.Context, key *Key) error {
 		if err := may(f.own.next); err != nil {
 			return err
 		}
+		if err := f.own.next.unmoved(key); err != nil {
+			return err
+		}
 		if key.Origin == OriginExternal && !f.pendingEverywhere() {
 			return notPending(key)
 		}
@@ -176,6 +179,9 @@ func (k *Keys) rotate(ctx context.Context, e *entry) error {
 	_, err = k.changeFamily(ctx, e, func(f *family) error {
 		next := f.own.next
 		if turned = next.leads() == nil && next.State == StateEnabled && !next.NextRotation.IsZero() && !now.Before(next.NextRotation); turned {
+			if err := next.unmoved(key); err != nil {
+				return err
+			}
 			next.turn(made, RotationAutomatic, now)
 			next.NextRotation = now.AddDate(0, 0, next.RotationPeriod)
 		}

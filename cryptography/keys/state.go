@@ -82,6 +82,7 @@ var allowed = map[string]states{
 	"ListKeyPolicies":                     anyState,
 	"ListKeyRotations":                    anyState,
 	"ListResourceTags":                    anyState,
+	"PutKeyConditions":                    anyState &^ (deleting | importing | creating | updating),
 	"PutKeyPolicy":                        anyState,
 	"ReEncrypt":                           enabled | updating,
 	"ReplicateKey":                        enabled,

@@ -77,7 +77,18 @@ func (k *Keys) hold(u Use, operation string, f func(now *Key) error) error {
 	if err != nil {
 		return err
 	}
-	if err := f(now); err != nil {
+	err = f(now)
+	for range maxRefence {
+		// The key's tokens were replaced under way, because somebody else lost a grant: once more with the new ones.
+		if !errors.Is(err, hsm.ErrFenced) || !k.moved(u.Key.entry, now) {
+			break
+		}
+		if now, err = k.check(u, u.Key.entry.now.Load(), operation); err != nil {
+			return err
+		}
+		err = f(now)
+	}
+	if err != nil {
 		return err
 	}
 	if after := u.Key.entry.now.Load(); after != now {
@@ -87,6 +98,9 @@ func (k *Keys) hold(u Use, operation string, f func(now *Key) error) error {
 	}
 	return k.reachable(now)
 }
+
+// maxRefence is how many moves of a key's fence one use goes along with.
+const maxRefence = 8
 
 // with is hold and what follows a success: the answer to a dry run, or the
 // note that the key was used.
@@ -301,6 +315,8 @@ func (k *Keys) boundaryError(what string, key *Key, err error) error {
 		return refuse(InvalidState, "%s is pending import.", key.ARN)
 	case errors.Is(err, hsm.ErrAttestation):
 		return errAttestation(err)
+	case errors.Is(err, hsm.ErrDenied):
+		return &Error{Kind: Sealed, Message: "The conditions that are sealed into " + key.ARN + " do not allow this request.", Err: err}
 	case errors.Is(err, hsm.ErrBusy):
 		return &Error{Kind: Throttling, Message: "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.", Err: err}
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrStale), errors.Is(err, hsm.ErrFenced):

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -37,6 +38,17 @@ func (c *Client) PublicKey(ctx context.Context, akid string, sealed []byte, toke
 		return PublicKey{}, err
 	}
 	return k, nil
+}
+
+// CallerKey states for the HSM which public key checks the SigV4A signatures of
+// a credential. Exactly one of sealed and token is given. It holds for minutes.
+func (c *Client) CallerKey(ctx context.Context, akid string, sealed []byte, token string) (statement []byte, err error) {
+	p := message.Params{AccessKeyID: akid, Sealed: sealed, Token: []byte(token)}
+	err = c.call(ctx, message.OpCallerKey, &p, func(r *message.Result) error {
+		statement = bytes.Clone(r.Message)
+		return nil
+	})
+	return statement, err
 }
 
 // A Scope is what a signature of chunks or of a form upload is made for.

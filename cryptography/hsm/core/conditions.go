@@ -140,7 +140,7 @@ func (c *call) sealConditions() uint64 {
 		switch {
 		case at.Epoch == message.FenceForever:
 			return at, link.StatusFenced
-		case at.Epoch > 0 && next.digest() == at.sealed && p.Epoch == at.Epoch:
+		case at.Epoch > 0 && next.digest() == at.sealed && (p.Epoch == at.Epoch || p.Epoch == 0):
 			return at, link.StatusOK // another material of the key, or asked again
 		case at.Epoch > 0 && (old.digest() != at.sealed || old.epoch < at.Epoch && !at.Closed):
 			return at, link.StatusFenced

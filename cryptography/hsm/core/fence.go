@@ -358,13 +358,14 @@ func (c *call) raiseFence() uint64 {
 // current gives a token the epoch of its key's fence, if what is sealed into
 // it is what is sealed into the key. Epoch is what the host takes for the
 // present: one that lives in an old copy of the store does not know it, and is
-// refused rather than brought up to date (section 9: a stale front-end).
+// refused rather than brought up to date (section 9: a stale front-end). A
+// closed key has no present.
 func (c *call) current(a *attributes) uint64 {
 	now := c.h.fences.get(fenceOf(a.name))
 	if now.Epoch == 0 && c.params.Epoch == 0 {
 		return link.StatusOK
 	}
-	if now.Epoch != c.params.Epoch || now.Epoch == message.FenceForever || a.digest() != now.sealed {
+	if now.Epoch != c.params.Epoch || now.Closed || a.digest() != now.sealed {
 		return link.StatusFenced
 	}
 	a.epoch = now.Epoch

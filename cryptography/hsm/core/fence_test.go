@@ -70,8 +70,8 @@ func TestAClosedKeyRefusesEveryTokenUntilItIsOpened(t *testing.T) {
 		if status := h.encrypts(h.must(message.OpRewrapEKT, token, message.Params{}).Token); status != link.StatusFenced {
 			t.Errorf("%s: a rewrapped token of the closed key: %d", when, status)
 		}
-		if tok, status := h.current(token, 1); status != link.StatusOK || h.encrypts(tok) != link.StatusFenced {
-			t.Errorf("%s: a current token of the closed key must be made (%d) and be of no use", when, status)
+		if _, status := h.current(token, 1); status != link.StatusFenced {
+			t.Errorf("%s: a current token of the closed key: %d", when, status)
 		}
 	}
 	check("at once")

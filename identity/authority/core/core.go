@@ -209,6 +209,8 @@ func lookup(op uint64) (operation, bool) {
 		return operation{true, (*authority).witnessV4A}, true
 	case message.OpPublicKey:
 		return operation{true, (*authority).publicKey}, true
+	case message.OpCallerKey:
+		return operation{true, (*authority).callerKey}, true
 	case message.OpWitnessChunks:
 		return operation{true, (*authority).witnessChunks}, true
 	case message.OpWitnessPost:

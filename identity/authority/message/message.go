@@ -27,6 +27,7 @@ const (
 	OpPublicKey     = 21
 	OpWitnessChunks = 22
 	OpWitnessPost   = 23
+	OpCallerKey     = 24 // which public key checks a credential's SigV4A signatures, stated for the HSM
 	OpNewSigner     = 50 // a key for an account's identity tokens
 	OpSignIdentity  = 51
 )
