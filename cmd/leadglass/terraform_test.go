@@ -18,6 +18,8 @@ import (
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 )
 
 // What the AWS provider of Terraform and OpenTofu calls for each resource, in its
@@ -428,7 +430,6 @@ func TestTerraformManagesAKeyWithAliasAndGrant(t *testing.T) {
 	defer ended(t)
 	p := newProvider(t)
 	// aws_kms_key: the provider sends its defaults, and reads until all of it is seen.
-	// Without enable_key_rotation, as is its default: rotation is not served.
 	made := must(p.kms.CreateKey(p.ctx, &kms.CreateKeyInput{
 		BypassPolicyLockoutSafetyCheck: false, KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
 		Description: aws.String("tf"), Tags: []kmstypes.Tag{{TagKey: aws.String("Team"), TagValue: aws.String("Heart")}},
@@ -445,6 +446,26 @@ func TestTerraformManagesAKeyWithAliasAndGrant(t *testing.T) {
 	must(p.kms.EnableKey(p.ctx, &kms.EnableKeyInput{KeyId: id}))
 	p.key(id, "tf again", "Ward=3")
 	p.same("the key policy", url.QueryEscape(*must(p.kms.GetKeyPolicy(p.ctx, &kms.GetKeyPolicyInput{KeyId: id, PolicyName: aws.String("default")})).Policy), policy)
+
+	// enable_key_rotation with rotation_period_in_days, and without again.
+	must(p.kms.EnableKeyRotation(p.ctx, &kms.EnableKeyRotationInput{KeyId: id, RotationPeriodInDays: aws.Int32(180)}))
+	if s := must(p.kms.GetKeyRotationStatus(p.ctx, &kms.GetKeyRotationStatusInput{KeyId: id})); !s.KeyRotationEnabled || aws.ToInt32(s.RotationPeriodInDays) != 180 {
+		t.Errorf("rotation %+v", s)
+	}
+	must(p.kms.DisableKeyRotation(p.ctx, &kms.DisableKeyRotationInput{KeyId: id}))
+	p.key(id, "tf again", "Ward=3")
+
+	// aws_kms_external_key: the provider wraps key_material_base64 and imports it, then reads.
+	external := must(p.kms.CreateKey(p.ctx, &kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt, Description: aws.String("tf")})).KeyMetadata
+	parameters := must(p.kms.GetParametersForImport(p.ctx, &kms.GetParametersForImportInput{
+		KeyId: external.KeyId, WrappingAlgorithm: kmstypes.AlgorithmSpecRsaesOaepSha256, WrappingKeySpec: kmstypes.WrappingKeySpecRsa2048}))
+	must(p.kms.ImportKeyMaterial(p.ctx, &kms.ImportKeyMaterialInput{
+		KeyId: external.KeyId, ImportToken: parameters.ImportToken, ExpirationModel: kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire,
+		EncryptedKeyMaterial: must(hsmtest.Wrap(parameters.PublicKey, "RSAES_OAEP_SHA_256", make([]byte, 32)))}))
+	if m := must(p.kms.DescribeKey(p.ctx, &kms.DescribeKeyInput{KeyId: external.KeyId})).KeyMetadata; m.KeyState != kmstypes.KeyStateEnabled || !m.Enabled ||
+		m.ExpirationModel != kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire || m.ValidTo != nil {
+		t.Errorf("external key %+v", m)
+	}
 
 	// aws_kms_alias: found by listing, re-pointed by an update.
 	other := must(p.kms.CreateKey(p.ctx, &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt})).KeyMetadata

@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/leadglass/leadglass/state/kv"
@@ -52,11 +53,15 @@ func (k *Keys) schedule(key *Key) {
 }
 
 // Run does what is due, until ctx ends: it destroys keys whose waiting period
-// is over, takes imported material away that has expired, and rotates keys.
+// is over, takes imported material away that has expired, and rotates keys. It
+// also writes the last uses of keys to the store.
 func (k *Keys) Run(ctx context.Context) error {
 	if err := k.repairAll(ctx); err != nil && ctx.Err() == nil {
 		k.cfg.Log.Error("keys: fences could not be brought up to date; the keys are unavailable until they are enabled", "error", err)
 	}
+	var uses sync.WaitGroup
+	uses.Go(func() { k.saveUses(ctx) })
+	defer uses.Wait()
 	for {
 		wait := k.doDue(ctx)
 		select {

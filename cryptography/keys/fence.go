@@ -231,15 +231,6 @@ func (k *Keys) repairAll(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// unmoved refuses material that the boundary made for the key as it was, if
-// its fence has moved since: the token would be dead.
-func (k *Key) unmoved(since *Key) error {
-	if k.fence.Epoch == since.fence.Epoch {
-		return nil
-	}
-	return &Error{Kind: Unavailable, Message: k.ARN + " was changed during the call."}
-}
-
 // moved says whether the key has newer tokens than a use that the boundary
 // fenced off had: it waits for the change that is under way, if one is.
 func (k *Keys) moved(e *entry, was *Key) bool {

@@ -138,17 +138,16 @@ func (k *Keys) ImportMaterial(ctx context.Context, key *Key, in Import) (materia
 	if key.Spec != SpecSymmetric && (in.Type != "" || in.MaterialID != "" || in.Description != "") {
 		return "", refuse(Unsupported, "ImportType, KeyMaterialId and KeyMaterialDescription are valid only for symmetric encryption keys.")
 	}
-	made, err := k.cfg.Boundary.ImportKey(ctx, in.Token, in.Wrapped, key.boundary(), in.ValidTo)
-	if err != nil {
-		return "", k.importError(key, err)
-	}
 	err = k.editFamily(ctx, key, "ImportKeyMaterial", func(f *family) error {
-		if err := f.own.next.unmoved(key); err != nil {
-			return err
+		next := f.own.next
+		made, err := k.cfg.Boundary.ImportKey(ctx, in.Token, in.Wrapped, next.boundary(), in.ValidTo) // while the key is locked: see turn
+		if err != nil {
+			return k.importError(next, err)
 		}
-		return f.own.next.take(made, &in, k.now())
+		materialID = hex.EncodeToString(made.MaterialID[:])
+		return next.take(made, &in, k.now())
 	})
-	return hex.EncodeToString(made.MaterialID[:]), err
+	return materialID, err
 }
 
 // importError is what the boundary's refusal means to the one who imports.

@@ -137,10 +137,12 @@ func (c *Config) valid() error {
 
 // Keys are all keys of one Region. It is safe for concurrent use.
 type Keys struct {
-	store  kv.Store // of this Region alone
-	cfg    Config   // Region is this one
-	opened time.Time
-	all    *regions
+	store  kv.Store  // of this Region alone
+	cfg    Config    // Region is this one
+	opened time.Time // since when uses are tracked: the first start that did. Written only before Open returns
+
+	tracked bool // owned by saveUses; opened is in the store
+	all     *regions
 
 	maxGrants int // MaxGrants, but in tests
 
@@ -160,6 +162,8 @@ type Keys struct {
 	due    map[string]time.Time // guarded by mu; when Run has to do something about a key: due.go
 	asleep time.Time            // guarded by mu; until when Run waits
 	wake   chan struct{}        // tells Run that something is due before that; one slot
+
+	unsaved []*entry // guarded by mu; keys whose last use is not in the store yet
 }
 
 // An entry is the fixed place of one key in memory; what changes is behind it.
@@ -170,6 +174,8 @@ type entry struct {
 	now atomic.Pointer[Key]
 	// used is the last successful use, for GetKeyLastUsage.
 	used atomic.Pointer[Usage]
+	// unsaved says that used is newer than the store, and that the entry is among Keys.unsaved.
+	unsaved atomic.Bool
 
 	// write serialises the changes of this key. It is held across the commit on purpose: memory must change in
 	// the order of the store.

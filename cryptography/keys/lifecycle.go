@@ -141,7 +141,7 @@ func (k *Keys) bury(ctx context.Context, tomb *Key) error {
 			}
 		}
 		if !more {
-			ops = append(ops, kv.Op{Key: keyKey(tomb.Account, tomb.ID), Delete: true})
+			ops = append(ops, kv.Op{Key: usageKey(tomb.Account, tomb.ID), Delete: true}, kv.Op{Key: keyKey(tomb.Account, tomb.ID), Delete: true})
 		}
 		if _, err := k.store.Commit(ctx, nil, ops); err != nil {
 			return fmt.Errorf("remove the grants: %w", err)

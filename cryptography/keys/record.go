@@ -76,6 +76,8 @@ func (k *Key) Enabled() bool { return k.State == StateEnabled }
 //	K | account | "key"   | key id      keyRecord
 //	K | account | "alias" | alias name  aliasRecord
 //	K | account | "store" | store id    storeRecord (store.go)
+//	K | account | "used"  | key id      usageRecord (usage.go)
+//	K | ""      | "tracking" | ""       trackingRecord (usage.go)
 //	G | key id  | grant id              grantRecord (grant.go)
 //	g | "grantee"  | grantee  | key id | grant id   empty
 //	g | "retiring" | retiring | key id | grant id   empty
@@ -265,6 +267,10 @@ func (k *Keys) load(ctx context.Context) error {
 			named[a.KeyID] = append(named[a.KeyID], name)
 		case "store":
 			return k.loadStore(account, name, en)
+		case kindUsed:
+			return k.loadUsage(name, en.Value)
+		case kindTracking:
+			return k.loadTracking(en.Value)
 		default:
 			return fmt.Errorf("unknown record kind %q", kind)
 		}

@@ -402,10 +402,7 @@ func TestAPrimaryWaitsForTheEndOfItsReplicas(t *testing.T) {
 	w.clock.Advance(7*day - time.Millisecond)
 	w.wantFamily(k.ID, "us-east-1 PRIMARY PendingDeletion")
 	w.clock.Advance(time.Millisecond)
-	w.settle(func() bool {
-		es, _, _, err := w.store.Scan(ctx, []byte{0}, nil, 10, 0, true)
-		return err == nil && len(es) == 0
-	})
+	w.settle(func() bool { return len(w.left()) == 0 })
 	w.wantFamily(k.ID, "")
 	if stored, err := keys.StoredRegions(ctx, w.store); err != nil || len(stored) != 0 {
 		t.Errorf("Regions that still hold something: %v %v", stored, err)

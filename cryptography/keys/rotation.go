@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"slices"
 	"time"
-
-	"github.com/leadglass/leadglass/cryptography/hsm"
 )
 
 // Rotation (kms-api section 9): a key gets a new material, which encrypts from
@@ -141,25 +139,14 @@ func (k *Keys) RotateOnDemand(ctx context.Context, key *Key) error {
 	if err := may(key); err != nil {
 		return err
 	}
-	var made hsm.Key
-	if key.Origin != OriginExternal {
-		var err error
-		if made, err = k.cfg.Boundary.GenerateKey(ctx, key.boundary()); err != nil {
-			return k.boundaryError("rotate", key, err)
-		}
-	}
 	return k.editFamily(ctx, key, operation, func(f *family) error {
 		if err := may(f.own.next); err != nil {
-			return err
-		}
-		if err := f.own.next.unmoved(key); err != nil {
 			return err
 		}
 		if key.Origin == OriginExternal && !f.pendingEverywhere() {
 			return notPending(key)
 		}
-		f.own.next.turn(made, RotationOnDemand, k.now())
-		return nil
+		return k.turn(ctx, f.own.next, RotationOnDemand, k.now())
 	})
 }
 
@@ -169,38 +156,39 @@ func notPending(key *Key) error {
 
 // rotate makes the rotation of a key that is due.
 func (k *Keys) rotate(ctx context.Context, e *entry) error {
-	key := e.now.Load()
-	made, err := k.cfg.Boundary.GenerateKey(ctx, key.boundary())
-	if err != nil {
-		return k.boundaryError("rotate", key, err)
-	}
 	now := k.now()
 	turned := false
-	_, err = k.changeFamily(ctx, e, func(f *family) error {
+	_, err := k.changeFamily(ctx, e, func(f *family) error {
 		next := f.own.next
-		if turned = next.leads() == nil && next.State == StateEnabled && !next.NextRotation.IsZero() && !now.Before(next.NextRotation); turned {
-			if err := next.unmoved(key); err != nil {
-				return err
-			}
-			next.turn(made, RotationAutomatic, now)
-			next.NextRotation = now.AddDate(0, 0, next.RotationPeriod)
+		if next.leads() != nil || next.State != StateEnabled || next.NextRotation.IsZero() || now.Before(next.NextRotation) {
+			return nil // not any more
 		}
-		return nil
+		turned = true
+		next.NextRotation = now.AddDate(0, 0, next.RotationPeriod)
+		return k.turn(ctx, next, RotationAutomatic, now)
 	})
 	if turned && err == nil {
-		k.cfg.Log.Info("keys: key rotated", "key", key.ARN)
+		k.cfg.Log.Info("keys: key rotated", "key", k.ARN(e.account, e.id))
 	}
 	return err
 }
 
-// turn makes a new material, or the one that is pending, the current one.
-func (k *Key) turn(made hsm.Key, how string, now time.Time) {
-	k.materials = slices.Clone(k.materials)
-	if k.Origin != OriginExternal {
-		k.materials = append(k.materials, material{ID: made.MaterialID[:], EKT: made.EKT, Created: now.UnixMilli()})
+// turn makes a new material of the boundary, or the one that is pending, the
+// current one of a key. The boundary makes it while the key is locked: what it
+// seals into the token, such as the place of the key's fence, must still be so
+// when the token is stored.
+func (k *Keys) turn(ctx context.Context, key *Key, how string, now time.Time) error {
+	key.materials = slices.Clone(key.materials)
+	if key.Origin != OriginExternal {
+		made, err := k.cfg.Boundary.GenerateKey(ctx, key.boundary())
+		if err != nil {
+			return k.boundaryError("rotate", key, err)
+		}
+		key.materials = append(key.materials, material{ID: made.MaterialID[:], EKT: made.EKT, Created: now.UnixMilli()})
 	}
-	m := &k.materials[len(k.materials)-1]
+	m := &key.materials[len(key.materials)-1]
 	m.Pending, m.Rotated = false, &rotated{Type: how, Date: now.UnixMilli()}
+	return nil
 }
 
 // A Rotation is one material of a key, and the rotation that brought it.

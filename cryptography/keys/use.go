@@ -28,13 +28,6 @@ type Use struct {
 	For *Recipient
 }
 
-// A Usage is the last successful use of a key.
-type Usage struct {
-	Operation      string
-	Time           time.Time
-	Event, Request string
-}
-
 var (
 	errDryRun     = refuse(DryRun, "The request would have succeeded, but the DryRun option is set.")
 	errCiphertext = &Error{Kind: InvalidCiphertext} // without a text, and so without a reason (kms-api section 1)
@@ -116,21 +109,6 @@ func (k *Keys) with(u Use, operation string, f func(now *Key) error) error {
 	}
 	k.note(u, operation)
 	return nil
-}
-
-func (k *Keys) note(u Use, operation string) {
-	u.Key.entry.used.Store(&Usage{operation, k.now(), u.Event, u.Request})
-}
-
-// LastUsage is the last successful use of a key since tracking began, nil if
-// there was none. Tracking begins when the key is made or the process starts,
-// whichever is later: uses are not written to the store.
-func (k *Keys) LastUsage(key *Key) (last *Usage, since time.Time) {
-	since = k.opened
-	if key.Created.After(since) {
-		since = key.Created
-	}
-	return key.entry.used.Load(), since
 }
 
 // CheckContext refuses an encryption context that is larger than the boundary
