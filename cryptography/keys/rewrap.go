@@ -280,15 +280,15 @@ func (p *rewrapPass) put(ctx context.Context, ids []string, fresh map[string][]b
 func (k *Key) resealed(now time.Time, fresh map[string][]byte, used map[string]bool) *Key {
 	next := *k.asOf(now)
 	next.materials = slices.Clone(next.materials)
-	any := false
+	changed := false
 	for i := range next.materials {
 		m := &next.materials[i]
 		if sealed := fresh[string(m.EKT)]; len(m.EKT) > 0 && sealed != nil {
 			used[string(m.EKT)] = true
-			m.EKT, any = sealed, true
+			m.EKT, changed = sealed, true
 		}
 	}
-	if !any {
+	if !changed {
 		return nil
 	}
 	if !k.expired(now) {
