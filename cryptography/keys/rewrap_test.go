@@ -94,9 +94,11 @@ func TestAllTokensOfAllRegionsAreSealedAnew(t *testing.T) {
 
 func TestATokenThatChangedMeanwhileIsNotOverwritten(t *testing.T) {
 	for name, change := range map[string]func(w *world, k *keys.Key) error{
-		"rotated":   func(w *world, k *keys.Key) error { return w.RotateOnDemand(w.Context(), k) },
-		"disabled":  func(w *world, k *keys.Key) error { return w.Disable(w.Context(), k) },
-		"refenced":  func(w *world, k *keys.Key) error { return errors.Join(w.Disable(w.Context(), k), w.Enable(w.Context(), w.now(k))) },
+		"rotated":  func(w *world, k *keys.Key) error { return w.RotateOnDemand(w.Context(), k) },
+		"disabled": func(w *world, k *keys.Key) error { return w.Disable(w.Context(), k) },
+		"refenced": func(w *world, k *keys.Key) error {
+			return errors.Join(w.Disable(w.Context(), k), w.Enable(w.Context(), w.now(k)))
+		},
 		"scheduled": func(w *world, k *keys.Key) error { _, err := w.ScheduleDeletion(w.Context(), k, 7); return err },
 		"destroyed": func(w *world, k *keys.Key) error {
 			_, err := w.ScheduleDeletion(w.Context(), k, 7)
