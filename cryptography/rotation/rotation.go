@@ -121,15 +121,19 @@ func New(cfg Config) (*Rotation, error) {
 const (
 	look    = time.Minute // how late a rotation that somebody else made may be noticed
 	grace   = time.Hour   // after which a key that was not rotated is overdue
-	patient = time.Hour   // between attempts that the HSM denied
 	recount = time.Hour   // between passes when nobody has rotated: for tokens that were on their way during the last
 )
 
 // Run rotates and seals anew until ctx ends.
 func (r *Rotation) Run(ctx context.Context) {
+	said := ""
 	for {
 		wait, err := r.Round(ctx)
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			said = ""
+		case ctx.Err() == nil && err.Error() != said: // not every minute anew
+			said = err.Error()
 			r.cfg.Log.Error("rotation of domain keys; it is tried again", "error", err)
 		}
 		select {
@@ -163,22 +167,23 @@ func (r *Rotation) Round(ctx context.Context) (wait time.Duration, err error) {
 			}
 		})
 	}()
-	status, err := r.pass(ctx)
+	status, err := r.cfg.Pool.Status(ctx)
 	if err != nil {
-		return look, err
-	}
-	wait, due := r.due(status)
-	if !due {
-		return wait, nil
-	}
-	switch err := r.rotate(ctx, status); {
-	case errors.Is(err, hsm.ErrDenied):
-		return patient, fmt.Errorf("rotation: the HSM does not rotate: %w", err)
-	case err != nil:
 		return look, fmt.Errorf("rotation: %w", err)
 	}
-	_, err = r.pass(ctx)
-	return look, err
+	// A pass that fails does not keep the key from being changed: new tokens are made under it.
+	err = r.pass(ctx, status)
+	wait, due := r.due(status)
+	if !due || ctx.Err() != nil {
+		return wait, err
+	}
+	if failed := r.rotate(ctx); failed != nil {
+		return look, errors.Join(err, fmt.Errorf("rotation: the domain key was not rotated: %w", failed))
+	}
+	if status, err = r.cfg.Pool.Status(ctx); err != nil {
+		return look, fmt.Errorf("rotation: %w", err)
+	}
+	return look, r.pass(ctx, status)
 }
 
 // due says whether it is time for the next key.
@@ -199,7 +204,7 @@ func (r *Rotation) due(s hsm.Status) (wait time.Duration, due bool) {
 
 // rotate makes the next domain key, and before that says which of the old ones
 // nothing needs.
-func (r *Rotation) rotate(ctx context.Context, before hsm.Status) error {
+func (r *Rotation) rotate(ctx context.Context) error {
 	had, err := r.domain(ctx)
 	if err != nil {
 		return err
@@ -271,17 +276,13 @@ func (r *Rotation) count(ctx context.Context) (map[hsm.DomainKeyID]int, error) {
 }
 
 // pass brings all tokens under the active key, if any are not.
-func (r *Rotation) pass(ctx context.Context) (hsm.Status, error) {
-	s, err := r.cfg.Pool.Status(ctx)
-	if err != nil {
-		return s, fmt.Errorf("rotation: %w", err)
-	}
+func (r *Rotation) pass(ctx context.Context, s hsm.Status) error {
 	r.set(func(st *State) {
 		st.Active, st.Made, st.Keys = s.ActiveKey, time.UnixMilli(int64(s.Rotated)).UTC(), int(s.DomainKeys)
 	})
 	now := r.cfg.Clock.Now()
 	if s.ActiveKey == r.settled && now.Sub(r.counted) < recount {
-		return s, nil
+		return nil
 	}
 	left := func() (int, error) {
 		found, err := r.count(ctx)
@@ -300,11 +301,11 @@ func (r *Rotation) pass(ctx context.Context) (hsm.Status, error) {
 	old, countErr := left()
 	if old == 0 && countErr == nil {
 		r.settled, r.counted = s.ActiveKey, now
-		return s, nil
+		return nil
 	}
 	if old > 0 && r.begun != s.ActiveKey {
 		if err := r.cfg.Record(ctx, Event{Name: RewrapStarted, Serial: s.Serial, Active: s.ActiveKey, Tokens: old}); err != nil {
-			return s, err
+			return err
 		}
 		r.begun = s.ActiveKey
 	}
@@ -321,7 +322,7 @@ func (r *Rotation) pass(ctx context.Context) (hsm.Status, error) {
 	err = errors.Join(problems...)
 	r.set(func(st *State) { st.Running = false })
 	if ctx.Err() != nil {
-		return s, ctx.Err() // the next start goes on
+		return ctx.Err() // the next start goes on
 	}
 	e := Event{Name: RewrapEnded, Serial: s.Serial, Active: s.ActiveKey, Tokens: r.State().Tokens, Left: remain}
 	if err != nil {
@@ -334,5 +335,5 @@ func (r *Rotation) pass(ctx context.Context) (hsm.Status, error) {
 		r.cfg.Log.Info("rotation: key tokens sealed anew", "tokens", e.Tokens, "left", e.Left)
 		err = errors.Join(err, r.cfg.Record(ctx, e))
 	}
-	return s, err
+	return err
 }
