@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/quorum"
 )
 
@@ -62,6 +63,9 @@ func (r *reach) judge(cmd *cobra.Command, file string, command quorum.Command) *
 	if a, ok := arguments.(*quorum.CreateArguments); ok {
 		return &quorum.DomainState{ID: command.Domain, Name: a.Name, Serial: command.Serial, Operators: a.Operators, Rules: a.Rules}
 	}
+	if command.Name == quorum.LoosenConditions {
+		return nil // the key's token names who may, not the domain
+	}
 	state, err := r.readDomain(cmd.Context(), file)
 	if err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "leadglass: without the domain's state signatures are not checked: %v\n", err)
@@ -105,6 +109,9 @@ func describeCommand(w io.Writer, s quorum.SignedCommand, c quorum.Command, stat
 			fmt.Fprintf(w, "  signature  of %s\n", operatorName(state.Operators[at]))
 			signers = append(signers, state.Operators[at])
 		}
+	}
+	if c.Name == quorum.LoosenConditions {
+		fmt.Fprintln(w, "  rule       the custodians decide whom the key's own token names (leadglass key conditions)")
 	}
 	if state == nil {
 		return nil
@@ -237,9 +244,51 @@ func describeArguments(arguments any) []string {
 		}
 		return out
 	case *quorum.ConditionsArguments:
-		return []string{fmt.Sprintf("seal other conditions into key %s (%d bytes, epoch %d)", oneLine(a.Key), len(a.Conditions), a.Epoch)}
+		return append([]string{fmt.Sprintf("replace what is sealed into key %s, at epoch %d, by:", oneLine(a.Key), a.Epoch)}, describeConditions(a.Conditions)...)
 	}
 	return nil
+}
+
+// describeConditions says in words what the conditions of a key would be.
+func describeConditions(b []byte) []string {
+	var c hsm.Conditions
+	if err := c.Parse(b); err != nil {
+		return []string{"CONDITIONS THAT THIS VERSION CANNOT READ"}
+	}
+	if c.Empty() {
+		return []string{"no conditions at all"}
+	}
+	var out []string
+	for _, m := range c.Measurements {
+		var registers []string
+		for _, i := range slices.Sorted(maps.Keys(m)) {
+			registers = append(registers, fmt.Sprintf("pcr%d=%x", i, m[i]))
+		}
+		out = append(out, "plaintext only to an enclave measured "+strings.Join(registers, ","))
+	}
+	if c.Attested && len(c.Measurements) == 0 {
+		out = append(out, "plaintext only to an attested enclave")
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.Context)) {
+		out = append(out, fmt.Sprintf("encryption context must hold %s=%s", oneLine(k), oneLine(c.Context[k])))
+	}
+	if c.CallerProof {
+		out = append(out, "the HSM checks the caller's own signature")
+	}
+	if c.Operations != 0 {
+		var names []string
+		for _, name := range slices.Sorted(maps.Keys(hsm.ConditionOperations)) {
+			if c.Operations>>hsm.ConditionOperations[name]&1 == 1 {
+				names = append(names, name)
+			}
+		}
+		out = append(out, "only "+strings.Join(names, ", "))
+	}
+	if q, err := quorum.ParseCustodians(c.Custodians); err == nil {
+		out = append(out, describeOperators(q.Operators)...)
+		return append(out, describeRules(quorum.Rules{quorum.LoosenConditions: q.Rules})...)
+	}
+	return append(out, "nobody can loosen that any more")
 }
 
 func describeRoot(der []byte) string {
