@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/quorum"
 )
 
@@ -64,7 +63,7 @@ func (r *reach) judge(cmd *cobra.Command, file string, command quorum.Command) *
 		return &quorum.DomainState{ID: command.Domain, Name: a.Name, Serial: command.Serial, Operators: a.Operators, Rules: a.Rules}
 	}
 	if command.Name == quorum.LoosenConditions {
-		return nil // the key's token names who may, not the domain
+		return nil // the key's own token names its custodians; the domain's operators have no say
 	}
 	state, err := r.readDomain(cmd.Context(), file)
 	if err != nil {
@@ -244,51 +243,10 @@ func describeArguments(arguments any) []string {
 		}
 		return out
 	case *quorum.ConditionsArguments:
-		return append([]string{fmt.Sprintf("replace what is sealed into key %s, at epoch %d, by:", oneLine(a.Key), a.Epoch)}, describeConditions(a.Conditions)...)
+		lines := []string{fmt.Sprintf("seal into key %s, at its epoch %d, in place of its conditions:", oneLine(a.Key), a.Epoch)}
+		return append(lines, describeConditions(a.Conditions)...)
 	}
 	return nil
-}
-
-// describeConditions says in words what the conditions of a key would be.
-func describeConditions(b []byte) []string {
-	var c hsm.Conditions
-	if err := c.Parse(b); err != nil {
-		return []string{"CONDITIONS THAT THIS VERSION CANNOT READ"}
-	}
-	if c.Empty() {
-		return []string{"no conditions at all"}
-	}
-	var out []string
-	for _, m := range c.Measurements {
-		var registers []string
-		for _, i := range slices.Sorted(maps.Keys(m)) {
-			registers = append(registers, fmt.Sprintf("pcr%d=%x", i, m[i]))
-		}
-		out = append(out, "plaintext only to an enclave measured "+strings.Join(registers, ","))
-	}
-	if c.Attested && len(c.Measurements) == 0 {
-		out = append(out, "plaintext only to an attested enclave")
-	}
-	for _, k := range slices.Sorted(maps.Keys(c.Context)) {
-		out = append(out, fmt.Sprintf("encryption context must hold %s=%s", oneLine(k), oneLine(c.Context[k])))
-	}
-	if c.CallerProof {
-		out = append(out, "the HSM checks the caller's own signature")
-	}
-	if c.Operations != 0 {
-		var names []string
-		for _, name := range slices.Sorted(maps.Keys(hsm.ConditionOperations)) {
-			if c.Operations>>hsm.ConditionOperations[name]&1 == 1 {
-				names = append(names, name)
-			}
-		}
-		out = append(out, "only "+strings.Join(names, ", "))
-	}
-	if q, err := quorum.ParseCustodians(c.Custodians); err == nil {
-		out = append(out, describeOperators(q.Operators)...)
-		return append(out, describeRules(quorum.Rules{quorum.LoosenConditions: q.Rules})...)
-	}
-	return append(out, "nobody can loosen that any more")
 }
 
 func describeRoot(der []byte) string {
