@@ -64,6 +64,7 @@ type GetDomainInput struct {
 type GetDomainOutput struct {
 	DomainState []byte `aws:"DomainState"`
 	StateHash   []byte `aws:"StateHash"`
+	DomainToken []byte `aws:"DomainToken"`
 	HSMs        []HSM  `aws:"HSMs"`
 }
 
@@ -80,6 +81,20 @@ type GetHealthOutput struct {
 	Warnings       []string        `aws:"Warnings"`
 	Authentication *Authentication `aws:"Authentication"`
 	DomainKeys     *DomainKeys     `aws:"DomainKeys"`
+}
+
+// GetKeyConditionsInput is shape GetKeyConditionsRequest.
+type GetKeyConditionsInput struct {
+	KeyId string `aws:"KeyId,req,min=1,max=2048"`
+}
+
+// GetKeyConditionsOutput is shape GetKeyConditionsResponse.
+type GetKeyConditionsOutput struct {
+	KeyId         string         `aws:"KeyId"`
+	KeyMaterialId string         `aws:"KeyMaterialId"`
+	Conditions    *KeyConditions `aws:"Conditions"`
+	FenceEpoch    *int64         `aws:"FenceEpoch"`
+	Domain        []byte         `aws:"Domain"`
 }
 
 // GetMemberRecordInput is shape GetMemberRecordRequest.
@@ -114,6 +129,20 @@ type ListDomainCommandLogInput struct {
 type ListDomainCommandLogOutput struct {
 	Page     []byte `aws:"Page"`
 	Identity []byte `aws:"Identity"`
+}
+
+// PutKeyConditionsInput is shape PutKeyConditionsRequest.
+type PutKeyConditionsInput struct {
+	_          struct{}       `aws:",strict"`
+	KeyId      string         `aws:"KeyId,req,min=1,max=2048"`
+	Conditions *KeyConditions `aws:"Conditions,req"`
+	Command    []byte         `aws:"Command"`
+}
+
+// PutKeyConditionsOutput is shape PutKeyConditionsResponse.
+type PutKeyConditionsOutput struct {
+	KeyId      string `aws:"KeyId"`
+	FenceEpoch *int64 `aws:"FenceEpoch"`
 }
 
 // ReadAuditExportInput is shape ReadAuditExportRequest.
@@ -307,6 +336,23 @@ func (e *InvalidParameterException) Fault() *wire.Fault {
 
 // Error returns code and message.
 func (e *InvalidParameterException) Error() string { return e.Fault().Error() }
+
+// KeyConditions is shape KeyConditions.
+type KeyConditions struct {
+	_                 struct{}          `aws:",strict"`
+	Attested          *bool             `aws:"Attested"`
+	Measurements      []KeyMeasurement  `aws:"Measurements"`
+	EncryptionContext map[string]string `aws:"EncryptionContext"`
+	CallerProof       *bool             `aws:"CallerProof"`
+	Operations        []string          `aws:"Operations"`
+	Custodians        []byte            `aws:"Custodians"`
+}
+
+// KeyMeasurement is shape KeyMeasurement.
+type KeyMeasurement struct {
+	_         struct{}          `aws:",strict"`
+	Registers map[string]string `aws:"Registers,req"`
+}
 
 // LimitExceededException is an error: code LimitExceededException, status 400.
 type LimitExceededException struct {

@@ -4,6 +4,9 @@
 // Open unseals what this HSM kept, or makes an identity and, unless it is told
 // to await one, a domain of its own; HSM.Serve answers one host. command.go is
 // where the domain's operators are obeyed, operations.go what hosts can ask.
+// Whether a key may be used is decided in one place, call.use in conditions.go:
+// by the conditions that are sealed into its token, by its fence (fence.go) and
+// by the caller's own signed request (proof.go).
 //
 // Key material comes in three places: the domain's own keys and the identity's,
 // which lie in an arena of secret memory for as long as the process lives; the
