@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/leadglass/leadglass/cryptography/hsm"
@@ -22,18 +24,17 @@ func (d *Daemon) startBoundaries(ctx context.Context) (err error) {
 		},
 		Members: d.cfg.HSMMembers, Commands: d.cfg.HSMCommands,
 	})
+	if errors.Is(err, hsm.ErrWaiting) {
+		return fmt.Errorf("%w: give it one with leadglass hsm member --state, leadglass hsm create-domain and --hsm-command (docs/custodians.md)", err)
+	}
 	if err != nil {
 		return err
 	}
-	// Starting the authority closes the door of the HSM that it talks to.
 	d.authority, err = authority.Start(ctx, authority.Config{
-		StateDir: filepath.Join(d.cfg.DataDir, "authority"), HSM: d.hsm.Serving(),
+		StateDir: filepath.Join(d.cfg.DataDir, "authority"), HSM: d.hsm,
 		Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("authority"),
 	})
-	if err != nil {
-		return err
-	}
-	return d.hsm.Ready(ctx)
+	return err
 }
 
 // childLog carries what a child writes to stderr, a crash above all, into our log.

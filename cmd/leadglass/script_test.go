@@ -62,9 +62,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			// plane DIR starts a plane and sets ENDPOINT.
+			// plane DIR [FLAG...] starts a plane and sets ENDPOINT.
 			"plane": func(ts *testscript.TestScript, _ bool, args []string) {
-				p, err := start(args[0])
+				p, err := start(args[0], args[1:]...)
 				ts.Check(err)
 				planes[ts] = p
 				ts.Setenv("ENDPOINT", p.url)

@@ -92,16 +92,6 @@ func (c *Client) AdoptFence(ctx context.Context, ekt []byte) error {
 	return err
 }
 
-// SealConditions is the Client's, at one member; the others take over what it
-// made. If one cannot it is left out: it would open older tokens.
-func (p *Pool) SealConditions(ctx context.Context, ekt []byte, next *Conditions, epoch uint64, command []byte) (newEKT []byte, now uint64, err error) {
-	newEKT, now, err = p.Client.SealConditions(ctx, ekt, next, epoch, command)
-	if err == nil {
-		err = p.AdoptFence(ctx, newEKT) // a fence goes to every member
-	}
-	return newEKT, now, err
-}
-
 // SyncFences brings the members' fences together: what one of them knows and
 // another missed, because it was away, all know then. It belongs before the
 // pool serves, and after Add.

@@ -120,14 +120,19 @@ func (c *Client) RotateDomainKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.Status(ctx)
+	t, err := quorum.ParseToken(token)
 	if err != nil {
-		return err
+		return fmt.Errorf("hsm: rotation: %w", err)
 	}
-	if t, err := quorum.ParseToken(token); err != nil || t.State.Serial == s.Serial {
-		return err
+	hsms := 0
+	for _, m := range t.State.Members {
+		if m.Flags&quorum.MemberRecovery == 0 {
+			hsms++
+		}
 	}
-	_, err = c.Rotate(ctx, token)
+	if hsms > 1 {
+		_, err = c.Rotate(ctx, token)
+	}
 	return err
 }
 

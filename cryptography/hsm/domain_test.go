@@ -436,3 +436,93 @@ func TestADomainComesBackFromTheMemberInTheSafe(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+func TestAFenceIsRaisedAtAllMembersOrTheyDoNotServe(t *testing.T) {
+	p := found(t, 3)
+	ctx := t.Context()
+	clients := []*hsm.Client{p.members[0].Client(), p.members[1].Client(), p.members[2].Client()}
+	k := newKey(t, p.pool.Client)
+	blob, err := p.pool.Encrypt(ctx, k.EKT, []byte("plain"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fenced := func(what string, ekt []byte) {
+		t.Helper()
+		for i, c := range clients {
+			if _, err := c.Decrypt(ctx, ekt, blob, nil); !errors.Is(err, hsm.ErrFenced) {
+				t.Errorf("%s: member %d: %v", what, i, err)
+			}
+		}
+	}
+	if _, err := p.pool.RaiseFence(ctx, k.EKT, 0, true); err != nil {
+		t.Fatal(err)
+	}
+	fenced("a closed key", k.EKT)
+	epoch, err := p.pool.RaiseFence(ctx, k.EKT, 0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fenced("the token from before", k.EKT)
+	opened, err := p.pool.Current(ctx, k.EKT, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, _, err := p.pool.SealConditions(ctx, opened, &hsm.Conditions{Context: map[string]string{"a": "b"}}, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fenced("the token from before the sealing", opened)
+	for i, c := range clients {
+		if _, err := c.Encrypt(ctx, sealed, []byte("x"), map[string]string{"a": "b"}); err != nil {
+			t.Errorf("member %d: the sealed token: %v", i, err)
+		}
+	}
+	if n := len(p.pool.Members()); n != 3 {
+		t.Fatalf("%d members are left", n)
+	}
+
+	// One is away while a fence moves.
+	p.pool.Remove(clients[2])
+	if _, err := p.pool.Destroy(ctx, [][]byte{sealed}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clients[2].Encrypt(ctx, sealed, []byte("x"), map[string]string{"a": "b"}); err != nil {
+		t.Errorf("the one that was away: %v", err)
+	}
+	if err := p.pool.Admit(ctx, clients[2]); err != nil {
+		t.Fatal(err)
+	}
+	fenced("a destroyed key", sealed)
+
+	// So is one that is new in the domain.
+	fourth := waiting(t)
+	if err := p.pool.Admit(ctx, fourth.Client()); err == nil {
+		t.Error("an HSM without a domain was admitted")
+	}
+	record, err := fourth.Client().Member(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	install := p.installing(p.must(p.command(quorum.AddMember, quorum.AddArguments{Record: record}, p.all[:3]...)).Token)
+	p.must(install)
+	if _, err := fourth.Client().Command(ctx, install); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.pool.Admit(ctx, fourth.Client()); err != nil {
+		t.Fatal(err)
+	}
+	clients = append(clients, fourth.Client())
+	fenced("a destroyed key", sealed)
+
+	// The operators close a key for good: by its name, with no token of it.
+	const other = "arn:aws:kms:us-east-1:111122223333:key/0000abcd-12ab-34cd-56ef-1234567890ab"
+	victim, err := p.pool.GenerateKey(ctx, hsm.KeySpec{Spec: hsm.SymmetricDefault, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", KeyARN: other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blob, err = p.pool.Encrypt(ctx, victim.EKT, []byte("plain"), nil); err != nil {
+		t.Fatal(err)
+	}
+	p.must(p.command(quorum.RaiseFence, quorum.FenceArguments{Key: other, Epoch: hsm.FenceForever}, p.all[0], p.all[2]))
+	fenced("a key that the operators closed", victim.EKT)
+}

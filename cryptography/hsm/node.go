@@ -60,8 +60,8 @@ func StateDirs(first string, n int) []string {
 	}
 }
 
-// StartNode starts the HSMs of a machine. Their doors are open: the caller has
-// the authority placed at Serving, and then calls Ready.
+// StartNode starts the HSMs of a machine. Their doors are open: to the
+// authority the node is one HSM, which places it and closes them.
 //
 // One that does not start is a problem (Problems), not an error, as long as
 // another one serves.
@@ -220,13 +220,30 @@ func (n *Node) Serving() *Process {
 	return nil
 }
 
+// Identity is the SPKI of the HSM that AuthorityLink leads to: the first that
+// serves.
+func (n *Node) Identity() []byte { return n.Serving().Identity() }
+
+// AuthorityLink is the socket for the authority, of that HSM.
+func (n *Node) AuthorityLink() *os.File { return n.Serving().AuthorityLink() }
+
+// PlaceHost lets a host in at all HSMs. The authority talks to one only, but
+// every one believes what it vouches for.
+func (n *Node) PlaceHost(ctx context.Context, spki []byte, role string) error {
+	return n.each(func(p *Process) error { return p.PlaceHost(ctx, spki, role) })
+}
+
 // Ready closes the doors of all HSMs: no host can be placed any more.
 func (n *Node) Ready(ctx context.Context) error {
+	return n.each(func(p *Process) error { return p.Ready(ctx) })
+}
+
+func (n *Node) each(do func(*Process) error) error {
 	for _, p := range n.processes {
 		if p == nil || ended(p) {
 			continue
 		}
-		if err := p.Ready(ctx); err != nil {
+		if err := do(p); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,11 +16,12 @@ import (
 // A Pool is several HSMs of one domain that stand in for each other. It does
 // whatever a Client does, by the next member that can: one that is lost is
 // left out from then on, one that has an older state of the domain (ErrStale)
-// or no time (ErrBusy) is passed over. Fences go to every member.
+// or no time (ErrBusy) is passed over. What moves a fence is done by one
+// member and followed by all others before the call returns; one that does not
+// follow is left out, because it would open what the others do not.
 //
 // A call whose member is lost under way is made again at another: it may have
-// been executed twice. Nothing a Client does minds that, except signed
-// commands, which are not repeated.
+// been executed twice, which nothing a Client does minds.
 type Pool struct {
 	*Client
 	group *group
@@ -35,12 +37,27 @@ func NewPool(members ...*Client) *Pool {
 	return &Pool{Client: &Client{link: g}, group: g}
 }
 
-// Add takes one more member in.
-func (p *Pool) Add(c *Client) {
-	p.group.mu.Lock()
-	defer p.group.mu.Unlock()
-	// A copy, because calls under way hold the old list.
-	p.group.members = append(slices.Clone(p.group.members), c)
+// Add takes one more member in as it is. One that may have missed fences is
+// taken in with Admit.
+func (p *Pool) Add(c *Client) { p.group.add(c) }
+
+// Admit brings the fences of the pool's members to one more, and takes it in;
+// it does nothing for one that is in. Without that a member that was away, or
+// is new in the domain, would take key tokens that the others refuse.
+func (p *Pool) Admit(ctx context.Context, c *Client) error {
+	p.group.fences.Lock() // no fence moves between what it was brought and its first call
+	defer p.group.fences.Unlock()
+	members := p.group.list(false)
+	if slices.Contains(members, c) {
+		return nil
+	}
+	if len(members) > 0 {
+		if err := SyncFences(ctx, members[0], c); err != nil {
+			return fmt.Errorf("hsm: a member is not admitted: %w", err)
+		}
+	}
+	p.group.add(c)
+	return nil
 }
 
 // Remove leaves a member out. One whose link has ended leaves by itself.
@@ -200,8 +217,10 @@ type caller interface {
 
 // group is the members of a pool as one caller.
 type group struct {
+	fences sync.RWMutex // held for writing while a member is admitted, for reading while a fence moves
+
 	mu      sync.Mutex
-	members []*Client // guarded by mu; replaced, not changed
+	members []*Client // guarded by mu; replaced, not changed, because calls under way hold it
 	first   int       // guarded by mu; whose turn it is
 }
 
@@ -216,6 +235,12 @@ func (g *group) list(turn bool) []*Client {
 	return slices.Concat(g.members[g.first:], g.members[:g.first])
 }
 
+func (g *group) add(c *Client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.members = append(slices.Clone(g.members), c)
+}
+
 func (g *group) remove(c *Client) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -224,47 +249,71 @@ func (g *group) remove(c *Client) {
 
 // Call does one operation at a member that can.
 func (g *group) Call(ctx context.Context, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
-	members := g.list(true)
-	if op == message.OpRaiseFence {
-		return g.all(ctx, members, op, token, params, result)
+	switch op {
+	case message.OpRaiseFence, message.OpSealConditions:
+		g.fences.RLock()
+		defer g.fences.RUnlock()
+		return g.everywhere(ctx, op, token, params, result)
+	case message.OpCommand, message.OpRotateDomainKeys:
+		// What comes in steps is done by one member as long as that can.
+		_, err := g.one(ctx, g.list(false), op, token, params, result)
+		return err
 	}
+	_, err := g.one(ctx, g.list(true), op, token, params, result)
+	return err
+}
+
+// one does an operation at the first member that can, and says which it was.
+func (g *group) one(ctx context.Context, members []*Client, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) (*Client, error) {
 	err := error(ErrNoMember)
 	for _, m := range members {
 		err = m.link.Call(ctx, op, token, params, result)
 		if g.lost(ctx, m, err) || errors.Is(err, link.Status(link.StatusStale)) || errors.Is(err, link.Status(link.StatusBusy)) {
 			continue
 		}
-		return err
+		return m, err
 	}
-	return err
+	return nil, err
 }
 
-// all does one operation at every member. A member that is alive and refuses
-// what others did is left out from then on: behind a fence that it lacks it
-// could open what the others do not. If all refuse, that is the answer.
-func (g *group) all(ctx context.Context, members []*Client, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
-	err := error(ErrNoMember)
-	var refused []*Client
-	for _, m := range members {
-		problem := m.link.Call(ctx, op, token, params, result)
-		switch {
-		case problem == nil:
-		case ctx.Err() != nil:
-			return problem
-		default:
-			if g.lost(ctx, m, problem) {
-				members = slices.DeleteFunc(slices.Clone(members), func(o *Client) bool { return o == m })
-			} else {
-				refused = append(refused, m)
-			}
-			err = problem
-		}
+// everywhere moves a fence at one member, and then at all others to where it
+// is at the first.
+func (g *group) everywhere(ctx context.Context, op uint64, token []byte, params func([]byte) []byte, result func([]byte) error) error {
+	var asked message.Params
+	if err := asked.Parse(params(nil)); err != nil {
+		return link.Status(link.StatusBadRequest)
 	}
-	if len(refused) == len(members) {
+	members := g.list(false)
+	var now message.Fence
+	first, err := g.one(ctx, members, op, token, params, func(body []byte) error {
+		var r message.Result
+		if err := r.Parse(body); err != nil {
+			return err
+		}
+		if err := now.Parse(r.Record); err != nil {
+			return err
+		}
+		if op == message.OpSealConditions {
+			token = bytes.Clone(r.Token) // which carries the new fence
+		}
+		return result(body)
+	})
+	if err != nil {
 		return err
 	}
-	for _, m := range refused {
-		g.remove(m)
+	follow := message.Params{Epoch: now.Epoch, Flags: asked.Flags, Data: asked.Data, Proof: asked.Proof}
+	if op == message.OpSealConditions {
+		follow = message.Params{Flags: message.FlagCurrent} // they adopt what the token carries
+	}
+	// A caller that gave up must not leave the members apart.
+	ctx = context.WithoutCancel(ctx)
+	for _, m := range members {
+		if m == first {
+			continue
+		}
+		if m.link.Call(ctx, message.OpRaiseFence, token, follow.Append, func([]byte) error { return nil }) != nil {
+			g.remove(m)
+		}
 	}
 	return nil
 }

@@ -28,7 +28,8 @@ const maxNonces = 4096
 type change struct {
 	next   *custody
 	result quorum.CommandResult
-	then   func() // once next counts
+	before func() uint64 // what has to be durable before next is
+	then   func()        // once next counts
 }
 
 func (c *call) command() uint64 {
@@ -77,10 +78,16 @@ func (c *call) command() uint64 {
 	if h.log.add(entry) != nil {
 		return link.StatusInternal
 	}
-	if h.enact(ch.next) != nil {
-		entry.Status = link.StatusInternal
+	if ch.before != nil {
+		status = ch.before()
+	}
+	if status == link.StatusOK && h.enact(ch.next) != nil {
+		status = link.StatusInternal
+	}
+	if status != link.StatusOK {
+		entry.Status = status
 		_ = h.log.add(entry)
-		return link.StatusInternal
+		return status
 	}
 	if ch.then != nil {
 		ch.then()
@@ -182,8 +189,13 @@ func (h *HSM) obey(held *custody, command quorum.Command) (change, uint64) {
 		case quorum.SelfDestruct:
 			return h.selfDestruct(held, a.Member)
 		}
+	case *quorum.FenceArguments:
+		return change{next: held, before: func() uint64 { return h.fence(a) }}, link.StatusOK
 	case *quorum.RotateArguments:
 		if a.Standing() {
+			if a.From > command.NotAfter {
+				return change{}, link.StatusDenied // nobody gives orders for next year
+			}
 			next := *held
 			next.standing = standing{from: a.From, to: a.To, interval: a.Interval}
 			return change{next: &next}, link.StatusOK
@@ -255,7 +267,7 @@ func (h *HSM) modify(held *custody, arguments any, name string) (change, uint64)
 		}
 		state.Hosts = append(slices.Clone(state.Hosts), quorum.Host{ID: id, SPKI: a.Public, Roles: []string{a.Role}})
 	default:
-		// RaiseFence and LoosenConditions are not about the domain's state.
+		// LoosenConditions is not about the domain: it goes with SealConditions.
 		return change{}, link.StatusBadRequest
 	}
 	var d *domain
@@ -336,6 +348,18 @@ func (h *HSM) create(held *custody, id quorum.ID, a *quorum.CreateArguments) (ch
 	return ch, link.StatusOK
 }
 
+// sound says whether a domain could go on from a state: its rules can be met,
+// and envelopes can be made for its members. No member makes another.
+func sound(state *quorum.DomainState) bool {
+	for i, m := range state.Members {
+		again := slices.ContainsFunc(state.Members[:i], func(k quorum.Member) bool { return k.ID == m.ID })
+		if m.Check() != nil || again {
+			return false
+		}
+	}
+	return state.Rules.Check(state.Operators) == nil
+}
+
 // install puts a token's state into effect. A member takes only what follows
 // its own state: signed by a member that it knows, newer, and if it is the
 // very next one with its own state named as the one before. A state without
@@ -350,6 +374,9 @@ func (h *HSM) install(held *custody, a *quorum.InstallArguments) (change, uint64
 		trusted = held.d.state.Members
 	}
 	if _, err := t.SignedBy(trusted); err != nil {
+		return change{}, link.StatusWrongToken
+	}
+	if !sound(&t.State) {
 		return change{}, link.StatusWrongToken
 	}
 	own, member := t.State.Member(held.me.public.ID)
@@ -396,7 +423,7 @@ func (h *HSM) recover(held *custody, a *quorum.RecoverArguments) (change, uint64
 	if err != nil {
 		return change{}, statusOf(err)
 	}
-	if _, err := t.SignedBy(t.State.Members); err != nil {
+	if _, err := t.SignedBy(t.State.Members); err != nil || !sound(&t.State) {
 		return change{}, link.StatusWrongToken
 	}
 	id, key, err := h.recoveryKey(a, t)
@@ -464,6 +491,24 @@ func (h *HSM) selfDestruct(held *custody, member quorum.ID) (change, uint64) {
 		held.me.hsk.Destroy()
 		held.me.destroy()
 	}}, link.StatusOK
+}
+
+// fence shuts out the tokens of a key that are older than an epoch, by order
+// of the domain's operators; the last epoch closes it for ever. A key that
+// nobody fenced yet has only that: this HSM knows it by no more than its name,
+// and could not tell which conditions its next tokens are to have.
+func (h *HSM) fence(a *quorum.FenceArguments) uint64 {
+	_, status := h.fences.raise(fenceOf(a.Key), func(old fence) (fence, uint64) {
+		next := fence{Fence: message.Fence{Epoch: a.Epoch, Closed: old.Closed}, sealed: old.sealed}
+		switch {
+		case a.Epoch == message.FenceForever:
+			next.Closed = true
+		case old.Epoch == 0 || a.Epoch < old.Epoch:
+			return old, link.StatusFenced
+		}
+		return next, link.StatusOK
+	})
+	return status
 }
 
 // domainFrom is the domain of a token whose secret part was opened; plain is

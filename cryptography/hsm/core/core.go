@@ -128,6 +128,9 @@ func Open(cfg Config) (*HSM, error) {
 		return nil, err
 	}
 	h.identity = h.held.me.public.HSK
+	if err := h.member().Check(); err != nil {
+		return nil, fmt.Errorf("core: label: %w", err)
+	}
 	if h.log, err = openLog(cfg.Store, h.held.me, cfg.Now); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package core_test
 import (
 	"bytes"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -548,5 +549,111 @@ func TestOperatorsPlaceHostsAndRoots(t *testing.T) {
 	}
 	if c := dial(t, h, stranger); c != nil {
 		t.Error("a stranger was let in")
+	}
+}
+
+func TestOperatorsFenceAKeyByItsName(t *testing.T) {
+	all := five(t)
+	s := newStore()
+	h := waiting(t, s)
+	h.found(all, 0)
+	key := bytes.Clone(h.newKey())
+	name := newKeyParams().Name
+	works := func(ekt []byte) uint64 {
+		_, status := h.do(message.OpEncrypt, ekt, message.Params{Data: []byte("x")})
+		return status
+	}
+	h.refuses(link.StatusDenied, quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: message.FenceForever}, all[0])
+	h.refuses(link.StatusFenced, quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: 7}, all[0], all[2])
+	h.must(message.OpRaiseFence, key, message.Params{})
+	current := bytes.Clone(h.must(message.OpRewrapEKT, key, message.Params{Flags: message.FlagCurrent, Epoch: 1}).Token)
+	if status := works(current); status != link.StatusOK {
+		t.Fatalf("the current token: %d", status)
+	}
+	h.obeys(quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: 7}, all[0], all[2])
+	h.refuses(link.StatusFenced, quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: 6}, all[0], all[2])
+	if status := works(current); status != link.StatusFenced {
+		t.Errorf("a token of an earlier epoch: %d", status)
+	}
+	again := bytes.Clone(h.must(message.OpRewrapEKT, current, message.Params{Flags: message.FlagCurrent, Epoch: 7}).Token)
+	if status := works(again); status != link.StatusOK {
+		t.Errorf("the token of the epoch: %d", status)
+	}
+	h.obeys(quorum.RaiseFence, quorum.FenceArguments{Key: name, Epoch: message.FenceForever}, all[0], all[2])
+	h = mustOpen(t, s)
+	if status := works(again); status != link.StatusFenced {
+		t.Errorf("a key that is closed for ever: %d", status)
+	}
+}
+
+func TestALabelThatNoDomainWouldTakeIsRefusedAtTheStart(t *testing.T) {
+	for _, label := range []string{"two\nlines", " space", string(make([]byte, 200))} {
+		if _, err := openWith(t, newStore(), func(c *core.Config) { c.Label = label }); err == nil {
+			t.Errorf("%q was taken", label)
+		}
+	}
+}
+
+// A made-up domain is made with real keys, by somebody who has no HSM: a
+// waiting HSM takes only a token that holds together.
+func TestAWaitingHSMTakesNoTokenThatDoesNotHoldTogether(t *testing.T) {
+	all := five(t)
+	first, second := waiting(t, newStore()), waiting(t, newStore())
+	first.found(all, 0)
+	record := second.must(message.OpMember, nil, message.Params{}).Record
+	token := first.obeys(quorum.AddMember, quorum.AddArguments{Record: record}, all[0], all[1], all[2]).Token
+	other := waiting(t, newStore())
+	if status := other.install(token, all[0], all[2]); status != link.StatusWrongToken {
+		t.Errorf("a token without an envelope for it: %d", status)
+	}
+	if status := second.install(token, all[0]); status != link.StatusDenied {
+		t.Errorf("one signature: %d", status)
+	}
+	parsed, err := quorum.ParseToken(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forge := func(change func(*quorum.DomainState)) []byte {
+		t.Helper()
+		state := parsed.State
+		state.Members, state.Operators = slices.Clone(state.Members), slices.Clone(state.Operators)
+		change(&state)
+		encoded, err := state.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, err := quorum.TokenPayload(encoded, parsed.Envelopes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := quorum.AssembleToken(payload, []quorum.TokenSignature{{Member: quorum.MemberID(first.Identity()), Sig: first.SignToken(payload)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for name, change := range map[string]func(*quorum.DomainState){
+		"envelopes of another state": func(s *quorum.DomainState) { s.Name = "another" },
+		"rules that nobody can meet": func(s *quorum.DomainState) { s.Operators = s.Operators[:3:3]; s.Operators[2].Role = "x" },
+		"a member twice":             func(s *quorum.DomainState) { s.Members = append(s.Members, s.Members[0]) },
+		"other keys for this member": func(s *quorum.DomainState) { s.Members[1].KEM = s.Members[0].KEM },
+		"this HSM as a recovery key": func(s *quorum.DomainState) { s.Members[1].Flags = quorum.MemberRecovery },
+		"no key":                     func(s *quorum.DomainState) { s.Keys = nil },
+		"a key twice":                func(s *quorum.DomainState) { s.Keys = append(s.Keys[:1:1], s.Keys[0]) },
+		"no active key": func(s *quorum.DomainState) {
+			k := s.Keys[0]
+			k.State = quorum.KeyDecryptOnly
+			s.Keys = []quorum.DomainKey{k}
+		},
+	} {
+		if status := second.install(forge(change), all[0], all[2]); status == link.StatusOK || status == link.StatusInternal {
+			t.Errorf("%s: %d", name, status)
+		}
+		if second.status().Members != 0 {
+			t.Fatalf("%s: it joined", name)
+		}
+	}
+	if status := second.install(token, all[0], all[2]); status != link.StatusOK {
+		t.Errorf("the real token: %d", status)
 	}
 }

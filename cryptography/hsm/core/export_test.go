@@ -12,6 +12,7 @@ import (
 	"github.com/leadglass/leadglass/cryptography/hsm/kdf"
 	"github.com/leadglass/leadglass/cryptography/hsm/link"
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
+	"github.com/leadglass/leadglass/cryptography/quorum"
 	"github.com/leadglass/leadglass/cryptography/secret"
 )
 
@@ -232,6 +233,14 @@ func ParseShare(b []byte) { _, _, _ = parseShare(b) }
 
 // EncodedShare writes one.
 func EncodedShare(y []byte) []byte { return share{1, y}.append(2) }
+
+// SignToken signs the payload of a token as this member would.
+func (h *HSM) SignToken(payload []byte) []byte {
+	me := h.custody().me
+	input, _ := quorum.TokenSigningInput(payload, me.public.ID)
+	sig, _ := me.sign(input)
+	return sig
+}
 
 // UnwrapPadded unwraps by RFC 5649 into memory of the size that a call has.
 func UnwrapPadded(kek, wrapped []byte) ([]byte, bool) {
