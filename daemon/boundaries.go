@@ -17,9 +17,13 @@ const maxHSMs = 16
 // talks to an HSM over a socket of its own, so that its sealing key never
 // passes through this process; when all are ready no further host can be placed.
 func (d *Daemon) startBoundaries(ctx context.Context) (err error) {
+	roots, err := d.cfg.attestationRoots()
+	if err != nil {
+		return err
+	}
 	d.hsm, err = hsm.StartNode(ctx, hsm.NodeConfig{
 		HSM: hsm.Config{
-			StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard, Await: d.cfg.HSMAwait,
+			StateDir: filepath.Join(d.cfg.DataDir, "hsm"), SealKeyFile: d.cfg.SealKey, Guard: d.cfg.Guard, Await: d.cfg.HSMAwait, Roots: roots,
 			Insecure: d.cfg.Insecure, Path: d.cfg.Binary, Log: d.childLog("hsm"),
 		},
 		Members: d.cfg.HSMMembers, Commands: d.cfg.HSMCommands,

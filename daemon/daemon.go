@@ -66,6 +66,10 @@ type Config struct {
 	XKSCA             string        // certificates (PEM) that may vouch for them, beside the system's
 	PrivateXKSProxies []string      // hosts, or host:port, that may have private addresses and ports other than 443
 	XKSTimeout        time.Duration // of one request; 0: xks.DefaultTimeout
+	// AttestationRoots are PEM files of certificates that attestation documents may end in, and AWSAttestation says that
+	// documents of the public cloud's enclaves count as well. Both end when the HSM's domain gets operators.
+	AttestationRoots []string
+	AWSAttestation   bool
 	// PublicURL is the part of the URLs of accounts' own issuers that names this plane; empty: where it serves.
 	PublicURL string
 	// Directory limits what one account may hold; zero: AWS's defaults.
@@ -116,7 +120,8 @@ func (c *Config) valid() error {
 		errs = append(errs, fmt.Errorf("signing keys may be kept for at most %v, not %v", sessions.MaxKeyTTL, c.KeyTTL))
 	}
 	_, certErr := readCertificates(c.IssuerCA)
-	errs = append(errs, validPublicURL(c.PublicURL), certErr, c.validProxies())
+	_, rootErr := c.attestationRoots()
+	errs = append(errs, validPublicURL(c.PublicURL), certErr, rootErr, c.validProxies())
 	if c.HSMMembers < 0 || c.HSMMembers > maxHSMs {
 		errs = append(errs, fmt.Errorf("a node has 1 to %d HSMs", maxHSMs))
 	}

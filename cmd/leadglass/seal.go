@@ -434,6 +434,8 @@ different texts.
 
 --context names pairs that the message must have; it may have more.
 
+A --key that is in several Regions (mrk-…) opens what a related key sealed, too.
+
 Needs kms:Decrypt on one of the keys, and kms:DescribeKey if --key is no ARN.
 Uses the ambient credentials and endpoint, like any AWS tool.`,
 		Args: exactly(1, "one file"),
@@ -481,7 +483,7 @@ func (f *sealFlags) openingKeyrings(ctx context.Context, discovery bool) ([]esdk
 		if err != nil {
 			return nil, err
 		}
-		rings = append(rings, esdk.KMS(c, keyARN))
+		rings = append(rings, esdk.KMSMultiRegion(c, keyARN))
 	}
 	if discovery {
 		c, err := f.kmsFor("")

@@ -106,6 +106,8 @@ external key stores (--private-xks-proxies, --xks-ca).`,
 	f.StringVar(&cfg.XKSCA, "xks-ca", "", "certificates (PEM) that may vouch for proxies of external key stores, beside the system's")
 	f.StringSliceVar(&cfg.PrivateXKSProxies, "private-xks-proxies", nil, "hosts, or host:port, of external key store proxies that may have private addresses, and ports other than 443")
 	f.DurationVar(&cfg.XKSTimeout, "xks-timeout", 0, "how long an external key store proxy may take, at most 5s (default 250ms)")
+	f.StringSliceVar(&cfg.AttestationRoots, "attestation-root", nil, "files of certificates (PEM) that attestation documents of enclaves may end in, while the HSM's domain has no operators")
+	f.BoolVar(&cfg.AWSAttestation, "allow-aws-attestation", false, "accept attestation documents of the public cloud's enclaves, while the HSM's domain has no operators")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "URL by which others reach the plane, for the tokens that it issues (default: where it serves)")
 	f.Var(quotasOf(&cfg), "quota", "what an account or an organization may hold, where AWS's defaults are too few, as in UsersPerAccount=200000,RolesPerAccount=50000")
 	f.BoolVar(&cfg.Insecure, "insecure-no-lockdown", false, "start the HSM and the authority even where they cannot be locked down; shown in health and log")

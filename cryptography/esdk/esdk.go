@@ -4,7 +4,7 @@
 //
 // NewWriter seals a stream and NewReader opens one; both need memory for one
 // frame, whatever the length of the stream. Where the data key comes from is
-// a keyring's business: RawAES, RawRSA and KMS are the ones here, and a
+// a keyring's business: RawAES, RawRSA, KMS and KMSMultiRegion are the ones here, and a
 // message can be sealed to several, of which any one opens it.
 //
 // What a Reader returns was authenticated, frame by frame, before it is

@@ -381,6 +381,45 @@ func TestTheKMSKeyringAsksOnlyForItsOwnKey(t *testing.T) {
 	}
 }
 
+func TestTheMultiRegionKeyringOpensWhatARelatedKeySealed(t *testing.T) {
+	const (
+		id = ":111122223333:key/mrk-00000000000000000000000000000001"
+		us = "arn:aws:kms:us-east-1" + id
+		eu = "arn:aws:kms:eu-central-1" + id
+	)
+	s := &aService{arn: us, keys: map[string][]byte{}}
+	plain := []byte("a record")
+	message := seal(t, esdk.WriterOptions{}, plain, esdk.KMSMultiRegion(s, us))
+	for _, c := range []struct {
+		name string
+		ring esdk.Keyring
+		uses string // the key that the service uses
+		asks string // the key that it is asked to use; empty: it is not asked
+	}{
+		{"its own key", esdk.KMSMultiRegion(s, us), us, us},
+		{"the related key of its Region", esdk.KMSMultiRegion(s, eu), eu, eu},
+		{"a related key that the service answers for with another", esdk.KMSMultiRegion(s, eu), us, eu},
+		{"without multi-Region awareness", esdk.KMS(s, eu), eu, ""},
+		{"another multi-Region key", esdk.KMSMultiRegion(s, eu+"0"), eu, ""},
+		{"the key of another account", esdk.KMSMultiRegion(s, strings.Replace(eu, "1111", "9999", 1)), eu, ""},
+		{"no ARN", esdk.KMSMultiRegion(s, "mrk-00000000000000000000000000000001"), eu, ""},
+	} {
+		s.calls, s.lies = nil, c.uses
+		got, _, err := open(message, anySuite, c.ring)
+		if good := c.asks != "" && c.uses == c.asks; good != (err == nil) || good && !bytes.Equal(got, plain) {
+			t.Errorf("%s: %q, %v", c.name, got, err)
+		}
+		if asked := strings.Join(s.calls, ","); c.asks == "" && asked != "" || c.asks != "" && asked != "Decrypt "+c.asks {
+			t.Errorf("%s: asked %q", c.name, asked)
+		}
+	}
+	single := &aService{arn: "arn:aws:kms:us-east-1:111122223333:key/k", keys: map[string][]byte{}}
+	message = seal(t, esdk.WriterOptions{}, plain, esdk.KMS(single, single.arn))
+	if _, _, err := open(message, anySuite, esdk.KMSMultiRegion(single, strings.Replace(single.arn, "us-east-1", "eu-central-1", 1))); !errors.Is(err, esdk.ErrNoKey) {
+		t.Errorf("a key of one Region, with the same name elsewhere: %v", err)
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	m := load(f, "../../testdata/vectors/esdk-interop")
 	for _, v := range m.Tests[:11] {

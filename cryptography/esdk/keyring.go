@@ -11,6 +11,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/leadglass/leadglass/identity/arn"
 )
 
 // A Keyring seals data keys and opens them. The first keyring of a writer
@@ -169,15 +172,35 @@ type KMSClient interface {
 }
 
 type kms struct {
-	client KMSClient
-	keyID  string
+	client  KMSClient
+	keyID   string
+	related bool // also opens what a related multi-Region key sealed
 }
 
 // KMS is a keyring of one key of a key service. keyID is whatever the service
 // takes; to open, it must be the key's ARN. An empty one opens what any key
 // sealed (discovery), and seals nothing: then the message says which key the
 // service is asked to use, and the service's policies are the only limit.
-func KMS(client KMSClient, keyID string) Keyring { return &kms{client, keyID} }
+func KMS(client KMSClient, keyID string) Keyring { return &kms{client: client, keyID: keyID} }
+
+// KMSMultiRegion is KMS that also opens what a related multi-Region key has
+// sealed: one with the same id in another Region. The service is asked to use
+// the key of this keyring, whose Region the client is for; related keys have
+// the same material (AWS Encryption SDK, multi-Region-aware keyrings).
+func KMSMultiRegion(client KMSClient, keyARN string) Keyring {
+	return &kms{client: client, keyID: keyARN, related: true}
+}
+
+// related says whether two ARNs name one multi-Region key, in whichever Region.
+func related(a, b string) bool {
+	x, err := arn.Parse(a)
+	if err != nil || x.Service != "kms" || !strings.HasPrefix(x.Resource, "key/mrk-") {
+		return false
+	}
+	y, err := arn.Parse(b)
+	x.Region = y.Region
+	return err == nil && x == y
+}
 
 func (k *kms) Generate(ctx context.Context, n int, encCtx map[string]string) ([]byte, EncryptedKey, error) {
 	if k.keyID == "" {
@@ -206,14 +229,18 @@ func (k *kms) Wrap(ctx context.Context, dataKey []byte, encCtx map[string]string
 }
 
 func (k *kms) Open(ctx context.Context, sealed EncryptedKey, n int, encCtx map[string]string) ([]byte, error) {
-	if sealed.Provider != providerKMS || k.keyID != "" && string(sealed.Info) != k.keyID {
+	keyARN := string(sealed.Info)
+	if k.related && related(keyARN, k.keyID) {
+		keyARN = k.keyID
+	}
+	if sealed.Provider != providerKMS || k.keyID != "" && keyARN != k.keyID {
 		return nil, ErrNotMine
 	}
-	key, used, err := k.client.Decrypt(ctx, string(sealed.Info), sealed.Ciphertext, encCtx)
+	key, used, err := k.client.Decrypt(ctx, keyARN, sealed.Ciphertext, encCtx)
 	if err != nil {
 		return nil, err
 	}
-	if used != string(sealed.Info) || len(key) != n {
+	if used != keyARN || len(key) != n {
 		clear(key)
 		return nil, fmt.Errorf("%w: the key service used %s", ErrAuthentication, used)
 	}

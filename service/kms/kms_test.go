@@ -13,6 +13,7 @@ import (
 
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/base/id"
+	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 	"github.com/leadglass/leadglass/cryptography/keys"
 	"github.com/leadglass/leadglass/identity/arn"
@@ -46,11 +47,14 @@ type desk struct {
 	table map[string]operation.Operation
 	ids   map[string]string // ARN -> unique id
 
+	call  *operation.Call // the last one
+	proof bool            // calls want a signed answer
+
 	admin, nobody, root    *caller // of the first account
 	stranger, strangerPoor *caller // of the other account: with and without permissions of its own
 }
 
-func newDesk(t testing.TB) *desk {
+func newDesk(t testing.TB, roots ...hsm.Root) *desk {
 	t.Helper()
 	d := &desk{
 		TB: t, clock: clock.NewFake(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)), table: map[string]operation.Operation{},
@@ -59,7 +63,7 @@ func newDesk(t testing.TB) *desk {
 	store := memory.Open()
 	t.Cleanup(func() { store.Close() })
 	k, err := keys.Open(t.Context(), store, keys.Config{
-		Boundary: hsmtest.Open(t, t.TempDir()), Clock: d.clock, Region: region,
+		Boundary: hsmtest.Open(t, t.TempDir(), roots...), Clock: d.clock, Region: region,
 		Principals: func(a string) (string, bool) { id, ok := d.ids[a]; return id, ok },
 	})
 	if err != nil {
@@ -138,7 +142,9 @@ func (d *desk) do(who *caller, name, body string) answer {
 	call := &operation.Call{
 		RequestID: id.UUID(), EventID: id.UUID(), Time: d.clock.Now(), Region: region,
 		Account: who.principal.Account, Principal: who.principal, PrincipalID: who.principal.ID,
+		Body: []byte(body), WantProof: d.proof,
 	}
+	d.call = call
 	call.Evaluate = func(a operation.Ask) operation.Decision {
 		return authz.Decide(&authz.Request{Principal: &who.principal, Policies: who.policies, Ask: &a}, nil)
 	}

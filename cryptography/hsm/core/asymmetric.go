@@ -208,12 +208,10 @@ func (c *call) verify() uint64 {
 	if status != link.StatusOK {
 		return status
 	}
-	k, ok := parsePrivate(c.attrs.spec, material)
+	public, ok := parsePublic(c.attrs.spec, material)
 	if !ok {
 		return link.StatusInternal
 	}
-	defer k.wipe()
-	public := k.public()
 	if !public.verify(s, in, mu, c.params.Signature) {
 		return link.StatusAuthFailed
 	}
@@ -252,21 +250,17 @@ func oaepHash(alg string) (crypto.Hash, bool) {
 	return 0, false
 }
 
-// oaep is the RSA key in material, if the attributes are of one that encrypts.
-// An encryption context is refused: nothing would bind it.
-func (a *attributes) oaep(alg string, material, context []byte) (*privateKey, crypto.Hash, uint64) {
+// oaep is the hash of an algorithm, if the attributes are of an RSA key that
+// encrypts. An encryption context is refused: nothing would bind it.
+func (a *attributes) oaep(alg string, context []byte) (crypto.Hash, uint64) {
 	h, known := oaepHash(alg)
 	switch {
 	case !known || len(context) > 0:
-		return nil, 0, link.StatusBadRequest
+		return 0, link.StatusBadRequest
 	case a.usage != message.UsageEncrypt || rsaBits(a.spec) == 0:
-		return nil, 0, link.StatusWrongToken
+		return 0, link.StatusWrongToken
 	}
-	k, ok := parsePrivate(a.spec, material)
-	if !ok {
-		return nil, 0, link.StatusInternal
-	}
-	return k, h, link.StatusOK
+	return h, link.StatusOK
 }
 
 func (c *call) encryptOAEP() uint64 {
@@ -280,14 +274,18 @@ func (c *call) encryptOAEP() uint64 {
 
 // encryptOAEP encrypts by RFC 8017 section 7.1 with an empty label.
 func (a *attributes) encryptOAEP(alg string, material, plaintext, context []byte) ([]byte, uint64) {
-	k, h, status := a.oaep(alg, material, context)
+	h, status := a.oaep(alg, context)
 	if status != link.StatusOK {
 		return nil, status
+	}
+	k, ok := parsePublic(a.spec, material)
+	if !ok {
+		return nil, link.StatusInternal
 	}
 	if len(plaintext) == 0 || len(plaintext) > k.rsa.Size()-2*h.Size()-2 {
 		return nil, link.StatusBadRequest
 	}
-	out, err := rsa.EncryptOAEP(h.New(), rand.Reader, &k.rsa.PublicKey, plaintext, nil)
+	out, err := rsa.EncryptOAEP(h.New(), rand.Reader, k.rsa, plaintext, nil)
 	if err != nil {
 		return nil, link.StatusInternal
 	}
@@ -305,9 +303,13 @@ func (c *call) decryptOAEP() uint64 {
 
 // openOAEP decrypts the call's blob into the call's memory.
 func (c *call) openOAEP(material []byte) ([]byte, uint64) {
-	k, h, status := c.attrs.oaep(c.params.Alg, material, c.params.Context)
+	h, status := c.attrs.oaep(c.params.Alg, c.params.Context)
 	if status != link.StatusOK {
 		return nil, status
+	}
+	k, ok := parsePrivate(c.attrs.spec, material)
+	if !ok {
+		return nil, link.StatusInternal
 	}
 	var plain []byte
 	var err error

@@ -77,9 +77,10 @@ func (c *call) outputsPlaintext() bool {
 
 // met says whether the recipient was attested and measured as one of the sets
 // asks. Registers of zeros measure nothing (kms-recipient-attestation section
-// 3, step 7), and a debug enclave is never a recipient of a sealed key.
+// 3, step 7), and neither a debug enclave nor a simulated one, of which nobody
+// claims anything, is ever a recipient of a sealed key.
 func met(s *message.Conditions, claims *attest.Claims) bool {
-	if claims == nil || claims.Debug {
+	if claims == nil || claims.Debug || claims.Tier == attest.Simulated {
 		return false
 	}
 	for _, m := range s.Measurements {

@@ -115,7 +115,9 @@ func TestPlaintextOfAnAttestedKeyLeavesInNoOtherWay(t *testing.T) {
 
 func TestRegistersOfZerosMeetNothing(t *testing.T) {
 	zeros := make([]byte, 48)
-	claims := func(debug bool, pcrs map[int][]byte) *attest.Claims { return &attest.Claims{Debug: debug, PCRs: pcrs} }
+	claims := func(debug bool, pcrs map[int][]byte) *attest.Claims {
+		return &attest.Claims{Debug: debug, PCRs: pcrs, Tier: attest.Software}
+	}
 	seven := bytes.Repeat([]byte{7}, 48)
 	sets := message.Conditions{Measurements: []message.Measurement{{0: seven, 8: bytes.Repeat([]byte{9}, 48)}, measured(4, 1)}}
 	for what, c := range map[string]struct {
@@ -125,6 +127,7 @@ func TestRegistersOfZerosMeetNothing(t *testing.T) {
 	}{
 		"nobody attested":             {message.Conditions{Attested: true}, nil, false},
 		"anybody attested":            {message.Conditions{Attested: true}, claims(false, map[int][]byte{0: seven}), true},
+		"a simulated enclave":         {message.Conditions{Attested: true}, &attest.Claims{PCRs: map[int][]byte{0: seven}}, false},
 		"a debug enclave":             {message.Conditions{Attested: true}, claims(true, map[int][]byte{0: zeros}), false},
 		"half of the first set":       {sets, claims(false, map[int][]byte{0: seven}), false},
 		"half with zeros":             {sets, claims(false, map[int][]byte{0: seven, 8: zeros}), false},

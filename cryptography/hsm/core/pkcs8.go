@@ -198,6 +198,42 @@ func parsePrivate(spec string, material []byte) (*privateKey, bool) {
 	return parseEC(alg, inner, spec)
 }
 
+// parsePublic reads only the public half out of material in canonical form:
+// to verify or to encrypt, the private half need not be touched. The material
+// came out of an authentic token, so what stands in it is right; it was
+// checked when it went in.
+func parsePublic(spec string, material []byte) (*publicKey, bool) {
+	if _, is := mldsaParameters(spec); is || spec == message.SpecEd25519 { // whose material has no public half
+		k, ok := parsePrivate(spec, material)
+		if !ok {
+			return nil, false
+		}
+		defer k.wipe()
+		public := k.public()
+		return &public, true
+	}
+	_, inner, ok := openPKCS8(material)
+	var seq, outer cryptobyte.String
+	var version int
+	if !ok || !inner.ReadASN1(&seq, der.SEQUENCE) || !seq.ReadASN1Integer(&version) {
+		return nil, false
+	}
+	if rsaBits(spec) > 0 {
+		k := &rsa.PublicKey{N: new(big.Int)}
+		return &publicKey{rsa: k}, seq.ReadASN1Integer(k.N) && seq.ReadASN1Integer(&k.E)
+	}
+	var bits asn1.BitString
+	if !seq.SkipASN1(der.OCTET_STRING) || !seq.ReadASN1(&outer, der.Tag(1).Constructed().ContextSpecific()) || !outer.ReadASN1BitString(&bits) {
+		return nil, false
+	}
+	if c := curve(spec); c != nil {
+		k, err := ecdsa.ParseUncompressedPublicKey(c, bits.Bytes)
+		return &publicKey{ec: k}, err == nil
+	}
+	k, err := secp256k1.ParsePubKey(bits.Bytes)
+	return &publicKey{secp: k}, err == nil
+}
+
 // identified is the content of an AlgorithmIdentifier.
 type identified struct{ cryptobyte.String }
 

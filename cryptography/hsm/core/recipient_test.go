@@ -51,7 +51,7 @@ func TestASecretForARecipientLeavesOnlyInItsEnvelope(t *testing.T) {
 	wrapped := h.must(message.OpEncrypt, oaep.Token, message.Params{Data: []byte("by RSA"), Alg: "RSAES_OAEP_SHA_256"}).Blob
 	open := func(r message.Result) []byte {
 		t.Helper()
-		plain, err := openEnvelope(enclave, r.Envelope)
+		plain, err := attesttest.OpenEnvelope(enclave, r.Envelope)
 		if err != nil || len(r.Data) > 0 {
 			t.Fatalf("%d bytes in the clear, %v", len(r.Data), err)
 		}

@@ -213,6 +213,34 @@ func TestASlowCallDoesNotHoldUpOthers(t *testing.T) {
 	}
 }
 
+// With every place taken, the end of any one slow call lets the others go on:
+// the reader never does slow work itself.
+func TestOneEndOfManySlowCallsIsEnoughForTheOthers(t *testing.T) {
+	p := newPair(t)
+	c := p.dial(t)
+	const calls = 33 // one more than there are places
+	ended := make(chan error, calls)
+	for range calls {
+		go func() { _, err := call(context.Background(), c, opSlow, nil, []byte("slow")); ended <- err }()
+	}
+	time.Sleep(20 * time.Millisecond) // for them to be under way; if they are not, the test is easier
+	p.handler.release <- struct{}{}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := call(ctx, c, opEcho, nil, []byte("fast")); err != nil {
+		t.Errorf("a call behind them: %v", err)
+	}
+	close(p.handler.release)
+	for range calls - 1 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestACallThatIsGivenUpLeavesTheConnectionUsable(t *testing.T) {
 	p := newPair(t)
 	c := p.dial(t)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	mpl "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographymaterialproviderssmithygenerated"
 	mpltypes "github.com/aws/aws-cryptographic-material-providers-library/releases/go/mpl/awscryptographymaterialproviderssmithygeneratedtypes"
@@ -21,6 +22,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// multiRegion says whether an ARN is of a multi-Region key, and its Region.
+func multiRegion(keyARN string) (region string, is bool) {
+	part := strings.Split(keyARN, ":")
+	if len(part) != 6 {
+		return "", false
+	}
+	return part[3], strings.HasPrefix(part[5], "key/mrk-")
 }
 
 func run(ctx context.Context, args []string) error {
@@ -39,7 +49,13 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	keyring, err := materials.CreateAwsKmsKeyring(ctx, mpltypes.CreateAwsKmsKeyringInput{KmsClient: kms.NewFromConfig(cfg), KmsKeyId: args[1]})
+	var keyring mpltypes.IKeyring
+	if region, isRelated := multiRegion(args[1]); isRelated {
+		cfg.Region = region
+		keyring, err = materials.CreateAwsKmsMrkKeyring(ctx, mpltypes.CreateAwsKmsMrkKeyringInput{KmsClient: kms.NewFromConfig(cfg), KmsKeyId: args[1]})
+	} else {
+		keyring, err = materials.CreateAwsKmsKeyring(ctx, mpltypes.CreateAwsKmsKeyringInput{KmsClient: kms.NewFromConfig(cfg), KmsKeyId: args[1]})
+	}
 	if err != nil {
 		return err
 	}

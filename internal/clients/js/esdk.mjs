@@ -2,10 +2,12 @@
 //   esdk.mjs seal|open KEYARN IN OUT [HEXSUITE]
 // Used by the end-to-end test only.
 import { readFileSync, writeFileSync } from "node:fs";
-import { buildClient, CommitmentPolicy, KmsKeyringNode } from "@aws-crypto/client-node";
+import { buildClient, CommitmentPolicy, KmsKeyringNode, buildAwsKmsMrkAwareStrictMultiKeyringNode } from "@aws-crypto/client-node";
 
 const [action, keyArn, from, to, suite] = process.argv.slice(2);
-const keyring = new KmsKeyringNode({ generatorKeyId: keyArn });
+const keyring = keyArn.includes(":key/mrk-")
+  ? buildAwsKmsMrkAwareStrictMultiKeyringNode({ generatorKeyId: keyArn })
+  : new KmsKeyringNode({ generatorKeyId: keyArn });
 const { encrypt, decrypt } = buildClient(CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT);
 const strict = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
 const input = readFileSync(from);

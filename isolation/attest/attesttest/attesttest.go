@@ -4,7 +4,7 @@
 // Start with New; PKI.Root is what the code under test has to trust, and
 // PKI.Document makes what a cell would present. Options.Edit spoils a
 // certificate of the chain. EnclaveKey is the key that an enclave's secrets are
-// encrypted to.
+// encrypted to, and OpenEnvelope what an enclave does with them.
 //
 // Nothing here may be used outside tests: whoever holds a PKI can claim any
 // measurement.
@@ -81,7 +81,7 @@ func New(t testing.TB, o Options) *PKI {
 		c := &x509.Certificate{
 			SerialNumber: big.NewInt(int64(level + 1)),
 			Subject:      pkix.Name{Country: []string{"US"}, Organization: []string{"Leadglass"}, CommonName: subject},
-			NotBefore:    o.Now.Add(-time.Minute), NotAfter: o.Now.Add(lifetimes[level]),
+			NotBefore:    o.Now.Add(-time.Hour), NotAfter: o.Now.Add(lifetimes[level]),
 			BasicConstraintsValid: true, IsCA: level < Leaf, MaxPathLen: pathLens[level], MaxPathLenZero: pathLens[level] == 0,
 			KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
 		}
