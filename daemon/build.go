@@ -154,6 +154,7 @@ func (d *Daemon) openDomains(ctx context.Context) (err error) {
 	d.keys, err = keys.Open(ctx, d.store, keys.Config{
 		Proxies:  d.proxies,
 		Boundary: d.hsm.Client(), Clock: clock.System, Region: d.cfg.Region, AdditionalRegions: d.cfg.AdditionalRegions, Principals: d.directory.ResolvePrincipal, PrincipalARN: d.directory.PrincipalARN, Log: d.cfg.Logger,
+		Destroyed: d.recordDestruction,
 	})
 	if err != nil {
 		return err
@@ -183,6 +184,7 @@ func (d *Daemon) tables() []operation.Operation {
 		iam.New(d.directory).WithOrganizations(d.orgs).WithIssuer(d.issuer).Operations(),
 		sts.Operations(d.sessions),
 		kms.New(d.keys).Operations(),
+		kms.New(d.keys).ControlPlane(),
 		cloudtrail.New(d.log).Operations(),
 		organizations.New(organizations.Config{Organizations: d.orgs, Directory: d.directory, Opened: d.log.CreateAccount}).Operations(),
 		leadglass.New(leadglass.Config{Directory: d.directory, Log: d.log, Clock: clock.System, Operator: d.operator, Health: d.health, Domain: hsmDomain{d}}).Operations(),

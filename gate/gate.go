@@ -49,6 +49,9 @@ const (
 // An Authenticator finds out who signed a request.
 type Authenticator interface {
 	Authenticate(ctx context.Context, p *sigv4.Parsed, stringToSign []byte, canonicalDigest [32]byte) (*sessions.Caller, error)
+	// CallerKey is the authority's statement of which public key checks the signature of a request that was
+	// authenticated.
+	CallerKey(ctx context.Context, p *sigv4.Parsed) ([]byte, error)
 }
 
 // A Recorder makes events durable. It limits by itself how long that may take

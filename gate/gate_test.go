@@ -86,6 +86,10 @@ func (f *fixture) AppendAll(_ context.Context, es []log.Event) ([]log.Receipt, e
 }
 
 // Authenticate knows one customer and one operator, both with the same secret.
+func (f *fixture) CallerKey(context.Context, *sigv4.Parsed) ([]byte, error) {
+	return []byte("stated"), nil
+}
+
 func (f *fixture) Authenticate(_ context.Context, p *sigv4.Parsed, sts []byte, _ [32]byte) (*sessions.Caller, error) {
 	of := map[string]string{"AKIACUSTOMER": account, "AKIAOPERATOR": operator}[p.AccessKeyID]
 	if of == "" {

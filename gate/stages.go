@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"io"
@@ -113,7 +114,28 @@ func (x *exchange) authenticate() error {
 	if err != nil {
 		return err
 	}
+	x.offer(p, &body)
 	return x.setCaller(caller)
+}
+
+// offer lets a service have the request as it was signed. It costs nothing
+// until it is asked for.
+func (x *exchange) offer(p *sigv4.Parsed, body *[32]byte) {
+	if !p.Asymmetric() || p.Presigned {
+		return
+	}
+	x.call.Signed = func(ctx context.Context) (s operation.SignedRequest, err error) {
+		r := x.signed()
+		if s.Canonical, err = p.Canonical(r, body); err != nil {
+			return s, err
+		}
+		if s.StringToSign, _, err = p.StringToSign(r, body, nil); err != nil {
+			return s, err
+		}
+		s.Signature, s.Body = p.ECDSA, x.request.Body
+		s.CallerKey, err = x.gate.Authenticator.CallerKey(ctx, p)
+		return s, err
+	}
 }
 
 // scopes are the regions that a credential scope may name. Global services

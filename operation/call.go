@@ -39,6 +39,10 @@ type Call struct {
 	// WantProof: the client asks for an answer that is signed where it was made (x-leadglass-answer-proof: 1).
 	WantProof bool
 
+	// Signed gives the request as its caller signed it, for a boundary that checks that itself. Nil: the signature is
+	// one that only the authority can check (SigV4), or there is none.
+	Signed func(ctx context.Context) (SignedRequest, error)
+
 	// Session is the caller as package identity/sessions knows it; only service/sts looks inside.
 	Session any
 
@@ -55,6 +59,15 @@ type Call struct {
 	concerned []string   // guarded by mu
 	remarks   []Remark   // guarded by mu
 	proof     []byte     // guarded by mu
+}
+
+// A SignedRequest is all that it takes to check a SigV4A signature.
+type SignedRequest struct {
+	Canonical    []byte // the canonical request
+	StringToSign []byte
+	Signature    []byte // ECDSA P-256, ASN.1
+	CallerKey    []byte // the public key that checks it, as the identity authority states it
+	Body         []byte
 }
 
 // Revealed is a secret on its way to the caller, and the placeholder that

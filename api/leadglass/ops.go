@@ -23,9 +23,11 @@ var Service = &wire.Service{
 		"GetAuditKeys",
 		"GetDomain",
 		"GetHealth",
+		"GetKeyConditions",
 		"GetMemberRecord",
 		"ListAccounts",
 		"ListDomainCommandLog",
+		"PutKeyConditions",
 		"ReadAuditExport",
 		"RedeemEnrolment",
 		"RevokeSessions",
@@ -48,9 +50,11 @@ func Operations() []*wire.OpInfo {
 		GetAuditKeys.OpInfo,
 		GetDomain.OpInfo,
 		GetHealth.OpInfo,
+		GetKeyConditions.OpInfo,
 		GetMemberRecord.OpInfo,
 		ListAccounts.OpInfo,
 		ListDomainCommandLog.OpInfo,
+		PutKeyConditions.OpInfo,
 		ReadAuditExport.OpInfo,
 		RedeemEnrolment.OpInfo,
 		RevokeSessions.OpInfo,
@@ -66,9 +70,11 @@ var (
 	GetAuditKeys         = wire.NewOp[GetAuditKeysInput, GetAuditKeysOutput](&wire.OpInfo{Service: Service, Name: "GetAuditKeys", Method: "POST", Path: "/", ReadOnly: true})
 	GetDomain            = wire.NewOp[GetDomainInput, GetDomainOutput](&wire.OpInfo{Service: Service, Name: "GetDomain", Method: "POST", Path: "/", ReadOnly: true})
 	GetHealth            = wire.NewOp[GetHealthInput, GetHealthOutput](&wire.OpInfo{Service: Service, Name: "GetHealth", Method: "POST", Path: "/", ReadOnly: true})
+	GetKeyConditions     = wire.NewOp[GetKeyConditionsInput, GetKeyConditionsOutput](&wire.OpInfo{Service: Service, Name: "GetKeyConditions", Method: "POST", Path: "/", ReadOnly: true})
 	GetMemberRecord      = wire.NewOp[GetMemberRecordInput, GetMemberRecordOutput](&wire.OpInfo{Service: Service, Name: "GetMemberRecord", Method: "POST", Path: "/", ReadOnly: true})
 	ListAccounts         = wire.NewOp[ListAccountsInput, ListAccountsOutput](&wire.OpInfo{Service: Service, Name: "ListAccounts", Method: "POST", Path: "/", ReadOnly: true})
 	ListDomainCommandLog = wire.NewOp[ListDomainCommandLogInput, ListDomainCommandLogOutput](&wire.OpInfo{Service: Service, Name: "ListDomainCommandLog", Method: "POST", Path: "/", ReadOnly: true})
+	PutKeyConditions     = wire.NewOp[PutKeyConditionsInput, PutKeyConditionsOutput](&wire.OpInfo{Service: Service, Name: "PutKeyConditions", Method: "POST", Path: "/"})
 	ReadAuditExport      = wire.NewOp[ReadAuditExportInput, ReadAuditExportOutput](&wire.OpInfo{Service: Service, Name: "ReadAuditExport", Method: "POST", Path: "/", ReadOnly: true})
 	RedeemEnrolment      = wire.NewOp[RedeemEnrolmentInput, RedeemEnrolmentOutput](&wire.OpInfo{Service: Service, Name: "RedeemEnrolment", Method: "POST", Path: "/", Unsigned: true})
 	RevokeSessions       = wire.NewOp[RevokeSessionsInput, RevokeSessionsOutput](&wire.OpInfo{Service: Service, Name: "RevokeSessions", Method: "POST", Path: "/"})

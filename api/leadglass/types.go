@@ -81,6 +81,20 @@ type GetHealthOutput struct {
 	Authentication *Authentication `aws:"Authentication"`
 }
 
+// GetKeyConditionsInput is shape GetKeyConditionsRequest.
+type GetKeyConditionsInput struct {
+	KeyId string `aws:"KeyId,req,min=1,max=2048"`
+}
+
+// GetKeyConditionsOutput is shape GetKeyConditionsResponse.
+type GetKeyConditionsOutput struct {
+	KeyId         string         `aws:"KeyId"`
+	KeyMaterialId string         `aws:"KeyMaterialId"`
+	Conditions    *KeyConditions `aws:"Conditions"`
+	FenceEpoch    *int64         `aws:"FenceEpoch"`
+	Domain        []byte         `aws:"Domain"`
+}
+
 // GetMemberRecordInput is shape GetMemberRecordRequest.
 type GetMemberRecordInput struct {
 	Number *int32 `aws:"Number,min=1,max=16"`
@@ -113,6 +127,20 @@ type ListDomainCommandLogInput struct {
 type ListDomainCommandLogOutput struct {
 	Page     []byte `aws:"Page"`
 	Identity []byte `aws:"Identity"`
+}
+
+// PutKeyConditionsInput is shape PutKeyConditionsRequest.
+type PutKeyConditionsInput struct {
+	_          struct{}       `aws:",strict"`
+	KeyId      string         `aws:"KeyId,req,min=1,max=2048"`
+	Conditions *KeyConditions `aws:"Conditions,req"`
+	Command    []byte         `aws:"Command"`
+}
+
+// PutKeyConditionsOutput is shape PutKeyConditionsResponse.
+type PutKeyConditionsOutput struct {
+	KeyId      string `aws:"KeyId"`
+	FenceEpoch *int64 `aws:"FenceEpoch"`
 }
 
 // ReadAuditExportInput is shape ReadAuditExportRequest.
@@ -295,6 +323,23 @@ func (e *InvalidParameterException) Fault() *wire.Fault {
 
 // Error returns code and message.
 func (e *InvalidParameterException) Error() string { return e.Fault().Error() }
+
+// KeyConditions is shape KeyConditions.
+type KeyConditions struct {
+	_                 struct{}          `aws:",strict"`
+	Attested          *bool             `aws:"Attested"`
+	Measurements      []KeyMeasurement  `aws:"Measurements"`
+	EncryptionContext map[string]string `aws:"EncryptionContext"`
+	CallerProof       *bool             `aws:"CallerProof"`
+	Operations        []string          `aws:"Operations"`
+	Custodians        []byte            `aws:"Custodians"`
+}
+
+// KeyMeasurement is shape KeyMeasurement.
+type KeyMeasurement struct {
+	_         struct{}          `aws:",strict"`
+	Registers map[string]string `aws:"Registers,req"`
+}
 
 // LimitExceededException is an error: code LimitExceededException, status 400.
 type LimitExceededException struct {

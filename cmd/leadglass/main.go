@@ -67,6 +67,6 @@ func root() *cobra.Command {
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.AddCommand(serveCommand(), hsmCommand(), accountCommand(), envCommand(), tourCommand(), auditCommand(), policyCommand(),
-		operatorCommand(), sessionCommand(), whyCommand(), sealCommand(), openCommand(), xksProxyCommand(), benchCommand(), fsckCommand(), versionCommand())
+		operatorCommand(), sessionCommand(), keyCommand(), whyCommand(), sealCommand(), openCommand(), xksProxyCommand(), benchCommand(), fsckCommand(), versionCommand())
 	return c
 }

@@ -15,6 +15,15 @@ type (
 	Measurement = message.Measurement
 )
 
+// ConditionOperations are the operations that conditions can name, by AWS's
+// names, and their numbers.
+var ConditionOperations = map[string]uint64{
+	"Encrypt": message.OpEncrypt, "Decrypt": message.OpDecrypt, "ReEncrypt": message.OpReEncrypt,
+	"GenerateDataKey": message.OpGenerateDataKey, "GenerateDataKeyPair": message.OpGenerateDataKeyPair,
+	"Sign": message.OpSign, "Verify": message.OpVerify, "GenerateMac": message.OpGenerateMac, "VerifyMac": message.OpVerifyMac,
+	"DeriveSharedSecret": message.OpDeriveSharedSecret,
+}
+
 // FenceForever is the epoch of a destroyed key.
 const FenceForever = message.FenceForever
 

@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/leadglass/leadglass/cryptography/hsm"
@@ -258,8 +259,23 @@ func (k *Key) FenceEpoch() uint64 { return k.fence.Epoch }
 // it sees signed by its caller.
 func (k *Key) WantsProof() bool { return k.conditions.CallerProof }
 
+// A Proof is a caller's request as it was signed.
+type Proof = hsm.Proof
+
 // WithProof is ctx carrying a caller's signed request for the boundary.
-func WithProof(ctx context.Context, proof []byte) context.Context { return hsm.WithProof(ctx, proof) }
+func WithProof(ctx context.Context, p Proof) context.Context {
+	return hsm.WithProof(ctx, p.Append(nil))
+}
+
+// Domain is the id of the domain that holds the key material: what custodians
+// sign names it.
+func (k *Keys) Domain(ctx context.Context) (quorum.ID, error) {
+	s, err := k.cfg.Boundary.Status(ctx)
+	if err != nil {
+		return quorum.ID{}, &Error{Kind: Unavailable, Message: "The HSM is unavailable.", Err: err}
+	}
+	return quorum.ID(s.Domain), nil
+}
 
 // PutConditions seals conditions into the key and into all material that it
 // will ever have. Stricter ones need nobody's leave but the policy's; looser
@@ -331,4 +347,28 @@ func (k *Key) sealingOrder(command []byte) (order []int) {
 		}
 	}
 	return order
+}
+
+// OperationBits is the condition that only these operations are done, by AWS's
+// names; none means all. GenerateDataKey and GenerateDataKeyPair stand also for
+// their forms without plaintext.
+func OperationBits(names []string) (bits uint64, err error) {
+	for _, name := range names {
+		op, known := hsm.ConditionOperations[name]
+		if !known {
+			return 0, refuse(Validation, "The operation %s cannot be named in the conditions of a key.", name)
+		}
+		bits |= 1 << op
+	}
+	return bits, nil
+}
+
+// OperationNames reverses OperationBits.
+func OperationNames(bits uint64) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(hsm.ConditionOperations)) {
+		if bits>>hsm.ConditionOperations[name]&1 == 1 {
+			names = append(names, name)
+		}
+	}
+	return names
 }

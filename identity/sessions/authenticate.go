@@ -60,6 +60,24 @@ func (s *Sessions) Authenticate(ctx context.Context, p *sigv4.Parsed, stringToSi
 	return s.session(claims, p)
 }
 
+// CallerKey is the authority's statement, for the HSM, of which public key
+// checks the SigV4A signature of a request that Authenticate let pass.
+func (s *Sessions) CallerKey(ctx context.Context, p *sigv4.Parsed) ([]byte, error) {
+	var sealed []byte
+	if p.SessionToken == "" {
+		c, ok := s.directory.Credential(p.AccessKeyID)
+		if !ok {
+			return nil, sigv4.Refuse(sigv4.UnknownKey)
+		}
+		sealed = c.Sealed
+	}
+	statement, err := s.authority.CallerKey(ctx, p.AccessKeyID, sealed, p.SessionToken)
+	if err != nil && !isRefusal(err) {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return statement, err
+}
+
 // witness asks whoever checks signatures for a service.
 func (s *Sessions) witness(ctx context.Context, service string, q authority.Request) (*authority.Claims, error) {
 	if s.keys != nil && (s.keyed[service] || s.keyed[AllServices]) {

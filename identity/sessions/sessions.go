@@ -55,6 +55,8 @@ type Authority interface {
 	IssueSession(ctx context.Context, c authority.Claims) (accessKeyID string, sec *secret.Bytes, token string, err error)
 	// IssueSessionWithFactor is IssueSession for a caller who shows the code of an MFA device; authority.ErrCode if it is not good.
 	IssueSessionWithFactor(ctx context.Context, c authority.Claims, f authority.Factor) (accessKeyID string, sec *secret.Bytes, token string, err error)
+	// CallerKey states for the HSM which public key checks a credential's SigV4A signatures.
+	CallerKey(ctx context.Context, accessKeyID string, sealed []byte, token string) (statement []byte, err error)
 	SealMessage(ctx context.Context, account string, plain []byte) (string, error)
 	OpenMessage(ctx context.Context, account, message string) ([]byte, error)
 }

@@ -67,6 +67,25 @@ func (p *Parsed) StringToSign(r *Request, body *[32]byte, dst []byte) (sts []byt
 	return p.appendStringToSign(dst, &canonicalDigest), canonicalDigest, nil
 }
 
+// Canonical is the canonical request that StringToSign hashed, for those who
+// pass it on to be checked elsewhere. S3 and form uploads have no use for it.
+func (p *Parsed) Canonical(r *Request, body *[32]byte) ([]byte, error) {
+	if p.Post || pathIsKey(p.Service) {
+		return nil, refuse(UnsupportedPayload, "There is no canonical request of this kind.")
+	}
+	var hash [64]byte
+	payload, err := p.payload(body, &hash)
+	if err != nil {
+		return nil, err
+	}
+	s := scratches.Get().(*scratch)
+	defer s.put()
+	if s.text, err = p.appendCanonical(s, r, normalised, payload); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(s.text), nil
+}
+
 // Alternate is the second string to sign that S3 tolerates (section 2): some
 // signers leave the path and the query exactly as they are on the wire. Both
 // texts denote the same object, so nothing is weakened. ok is false where

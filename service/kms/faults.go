@@ -100,6 +100,8 @@ func fault(err error) error {
 		return &kms.KMSInvalidMacException{}
 	case keys.Throttling:
 		return &wire.Fault{Code: "ThrottlingException", Message: m, Status: 400}
+	case keys.Sealed:
+		return &wire.Fault{Code: "AccessDeniedException", Status: 400, MessageKey: "Message", Message: m}
 	case keys.Validation:
 		return &wire.Fault{Code: "ValidationException", Message: m, Status: 400}
 	}

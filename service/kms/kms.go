@@ -118,6 +118,10 @@ func entry[I, O any](s *Service, op wire.Op[I, O], find target[I], serve func(co
 			if !ok {
 				return nil, errNoTarget
 			}
+			ctx, err := c.proven(ctx)
+			if err != nil {
+				return nil, fault(err)
+			}
 			out, err := serve(ctx, c, in)
 			if err != nil {
 				return nil, fault(err)
