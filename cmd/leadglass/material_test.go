@@ -24,6 +24,7 @@ import (
 	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/hsmtest"
 )
@@ -323,4 +324,37 @@ func TestTheGoSDKRotatesKeys(t *testing.T) {
 	}
 	_, err := i.kms.GetParametersForImport(ctx, &kms.GetParametersForImportInput{KeyId: m.KeyId, WrappingAlgorithm: oaep256, WrappingKeySpec: kmstypes.WrappingKeySpecRsa2048})
 	refusedAs[*kmstypes.UnsupportedOperationException](t, "import into a key of the plane", err)
+}
+
+// What no other test here asks the plane with the Go SDK: the last use, a dry
+// run without a ciphertext, the grants that a principal may retire.
+func TestTheGoSDKAsksForUsesAndRights(t *testing.T) {
+	defer ended(t)
+	i := newImporter(t)
+	ctx := t.Context()
+	key := must(i.kms.CreateKey(ctx, &kms.CreateKeyInput{})).KeyMetadata
+	u := must(i.kms.GetKeyLastUsage(ctx, &kms.GetKeyLastUsageInput{KeyId: key.KeyId}))
+	if u.KeyLastUsage != nil || !u.KeyCreationDate.Equal(*key.CreationDate) || !u.TrackingStartDate.Equal(*key.CreationDate) {
+		t.Errorf("a new key: %+v", u)
+	}
+	must(i.kms.Encrypt(ctx, &kms.EncryptInput{KeyId: key.Arn, Plaintext: []byte("x")}))
+	_, err := i.kms.Decrypt(ctx, &kms.DecryptInput{KeyId: key.Arn, DryRun: aws.Bool(true), DryRunModifiers: []kmstypes.DryRunModifierType{kmstypes.DryRunModifierTypeIgnoreCiphertext}})
+	refusedAs[*kmstypes.DryRunOperationException](t, "may I decrypt", err)
+	u = must(i.kms.GetKeyLastUsage(ctx, &kms.GetKeyLastUsageInput{KeyId: key.Arn}))
+	if l := u.KeyLastUsage; l == nil || l.Operation != kmstypes.KeyLastUsageTrackingOperationEncrypt || aws.ToString(l.CloudTrailEventId) == "" ||
+		aws.ToString(l.KmsRequestId) == "" || time.Since(*l.Timestamp) > time.Minute {
+		t.Errorf("after Encrypt: %+v", u)
+	}
+	me := must(sts.NewFromConfig(sdkConfig(t, sharedPlane(t).client(t, "customer"))).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})).Arn
+	grant := must(i.kms.CreateGrant(ctx, &kms.CreateGrantInput{KeyId: key.KeyId, GranteePrincipal: me, RetiringPrincipal: me, Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}}))
+	var found bool
+	for p := kms.NewListRetirableGrantsPaginator(i.kms, &kms.ListRetirableGrantsInput{RetiringPrincipal: me, Limit: aws.Int32(1)}); p.HasMorePages(); {
+		for _, g := range must(p.NextPage(ctx)).Grants {
+			found = found || *g.GrantId == *grant.GrantId && *g.KeyId == *key.Arn
+		}
+	}
+	if !found {
+		t.Error("the grant is not among those that may be retired")
+	}
+	must(i.kms.RetireGrant(ctx, &kms.RetireGrantInput{KeyId: key.Arn, GrantId: grant.GrantId}))
 }

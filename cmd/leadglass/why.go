@@ -101,7 +101,8 @@ type whyCondition struct {
 	Wants    []string `json:"wants"`
 	Found    []string `json:"found,omitempty"`
 	Absent   bool     `json:"absent,omitempty"`
-	Hidden   bool     `json:"hidden,omitempty"` // the key was there, but its value is not in the record
+	Hidden   bool     `json:"hidden,omitempty"`   // the key was there, but its value is not in the record
+	Unproven bool     `json:"unproven,omitempty"` // the value was there and proves nothing
 	// Variables are those in Wants.
 	Variables []whyVariable `json:"variables,omitempty"`
 }
@@ -339,7 +340,12 @@ func (c *whyCondition) state() string {
 	case c.Hidden:
 		return "it wants " + wants + "; the request says something else, which is not recorded"
 	}
-	return "it wants " + wants + "; the request says " + strings.Join(c.Found, ", ")
+	says := "it wants " + wants + "; the request says " + strings.Join(c.Found, ", ")
+	if c.Unproven {
+		// A register of zeros, or of a simulated enclave; a tag in two spellings.
+		says += ", which proves nothing: it satisfies no Allow and every Deny"
+	}
+	return says
 }
 
 // statementOf tells a decision's name of a statement, POLICY#INDEX or

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -525,4 +526,82 @@ func TestAFenceIsRaisedAtAllMembersOrTheyDoNotServe(t *testing.T) {
 	}
 	p.must(p.command(quorum.RaiseFence, quorum.FenceArguments{Key: other, Epoch: hsm.FenceForever}, p.all[0], p.all[2]))
 	fenced("a key that the operators closed", victim.EKT)
+
+	// The one that was admitted first is the one that was away.
+	const third = "arn:aws:kms:us-east-1:111122223333:key/1111abcd-12ab-34cd-56ef-1234567890ab"
+	last, err := p.pool.GenerateKey(ctx, hsm.KeySpec{Spec: hsm.SymmetricDefault, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", KeyARN: third})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blob, err = p.pool.Encrypt(ctx, last.EKT, []byte("plain"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clients[1].RaiseFence(ctx, last.EKT, 0, true); err != nil {
+		t.Fatal(err)
+	}
+	again := hsm.NewPool(clients[0])
+	for _, c := range clients[1:] {
+		if err := again.Admit(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fenced("a key that was closed while the others were away", last.EKT)
+}
+
+// The real process is killed while it rotates, again and again: what it
+// acknowledged it still has, and no key is lost.
+func TestWhatAnHSMAcknowledgedOutlivesAKill(t *testing.T) {
+	p := found(t, 1)
+	ctx := t.Context()
+	dir := t.TempDir()
+	h := hsmtest.Start(t, hsm.Config{StateDir: dir, Await: true})
+	record, err := h.Client().Member(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	install := p.installing(p.must(p.command(quorum.AddMember, quorum.AddArguments{Record: record}, p.all[:3]...)).Token)
+	p.must(install)
+	if _, err := h.Client().Command(ctx, install); err != nil {
+		t.Fatal(err)
+	}
+	k := newKey(t, p.pool.Client)
+	reader := hsm.LogReader{Identity: h.Identity()}
+	for round := range 6 {
+		acknowledged := uint64(0)
+		killed := make(chan struct{})
+		for n := 0; ; n++ {
+			// The other member makes the state and installs it, so that there is always a next one.
+			token := p.must(p.command(quorum.RotateDomainKeys, quorum.RotateArguments{}, p.all[0], p.all[2])).Token
+			install := p.installing(token)
+			p.must(install)
+			if n == 2 {
+				go func() {
+					time.Sleep(time.Duration(round) * time.Millisecond)
+					_ = syscall.Kill(h.PID(), syscall.SIGKILL)
+					close(killed)
+				}()
+			}
+			r, err := h.Client().Command(ctx, install)
+			if err != nil {
+				if n < 2 || !errors.Is(err, hsm.ErrUnavailable) {
+					t.Fatalf("round %d: %v", round, err)
+				}
+				break
+			}
+			acknowledged = r.Serial
+		}
+		<-killed
+		h.Stop()
+		h = hsmtest.Start(t, hsm.Config{StateDir: dir})
+		s, err := h.Client().Status(ctx)
+		if err != nil || s.Members != 2 || s.Serial < acknowledged {
+			t.Fatalf("round %d: acknowledged serial %d, after the kill %d (%v)", round, acknowledged, s.Serial, err)
+		}
+		if _, err := h.Client().Encrypt(ctx, k.EKT, []byte("x"), nil); err != nil {
+			t.Errorf("round %d: a key is lost: %v", round, err)
+		}
+		if _, err := h.Client().ReadLog(ctx, &reader, func(hsm.LogEntry) {}); err != nil {
+			t.Errorf("round %d: the log: %v", round, err)
+		}
+	}
 }

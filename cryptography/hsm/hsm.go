@@ -7,6 +7,12 @@
 // keeps no list of keys. Plaintext that a call returns belongs to the caller,
 // who wipes it.
 //
+// Several HSMs of one domain stand in for each other in a Pool, which is a
+// Client too; StartNode starts those of one machine. What the domain's
+// operators sign goes to Client.Command or Pool.Command, and whether it is
+// obeyed the HSMs alone decide. Each keeps a log of that, which a LogReader
+// follows and checks.
+//
 // Not done here: key states, policies, grants and aliases
 // (cryptography/keys); what happens inside (cryptography/hsm/core, which this
 // package must not import).

@@ -166,17 +166,20 @@ func (n *Node) refresh(ctx context.Context) error {
 			has[i], newest = &s, max(newest, s.Serial)
 		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	for i, s := range has {
-		serves := s != nil && s.Serial == newest
-		switch {
-		case serves && !n.inPool[i]:
-			n.pool.Add(n.processes[i].client)
-		case !serves && n.inPool[i]:
-			n.pool.Remove(n.processes[i].client)
+		p, serves := n.processes[i], s != nil && s.Serial == newest
+		if serves {
+			// It may have missed fences, also if the pool left it out since it was let in.
+			if err := n.pool.Admit(ctx, p.client); err != nil {
+				serves = false
+			}
 		}
+		if !serves && p != nil {
+			n.pool.Remove(p.client)
+		}
+		n.mu.Lock()
 		n.inPool[i] = serves
+		n.mu.Unlock()
 	}
 	return nil
 }
@@ -203,11 +206,12 @@ func (n *Node) Processes() []*Process { return n.processes }
 // Problems says why HSMs are missing.
 func (n *Node) Problems() []string { return n.problems }
 
-// Serves says whether the HSM with this index, from 0 on, is in use.
+// Serves says whether the HSM with this index, from 0 on, is in use: it was let
+// in, and the pool has not left it out since.
 func (n *Node) Serves(i int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.inPool[i]
+	return n.inPool[i] && slices.Contains(n.pool.Members(), n.processes[i].client)
 }
 
 // Serving is the first HSM that serves, nil if none does.
@@ -232,6 +236,37 @@ func (n *Node) AuthorityLink() *os.File { return n.Serving().AuthorityLink() }
 func (n *Node) PlaceHost(ctx context.Context, spki []byte, role string) error {
 	return n.each(func(p *Process) error { return p.PlaceHost(ctx, spki, role) })
 }
+
+// A Door is the first HSM that serves, for a host that all HSMs have to know:
+// who is placed there is placed at each, and Ready closes the doors of all.
+type Door struct {
+	*Process
+	node *Node
+}
+
+// Door is nil if no HSM serves.
+func (n *Node) Door() *Door {
+	if p := n.Serving(); p != nil {
+		return &Door{p, n}
+	}
+	return nil
+}
+
+// PlaceHost lets a host talk to all HSMs in a role.
+func (d *Door) PlaceHost(ctx context.Context, spki []byte, role string) error {
+	for _, p := range d.node.processes {
+		if p == nil || ended(p) {
+			continue
+		}
+		if err := p.PlaceHost(ctx, spki, role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ready closes the doors.
+func (d *Door) Ready(ctx context.Context) error { return d.node.Ready(ctx) }
 
 // Ready closes the doors of all HSMs: no host can be placed any more.
 func (n *Node) Ready(ctx context.Context) error {

@@ -41,9 +41,10 @@ func NewPool(members ...*Client) *Pool {
 // taken in with Admit.
 func (p *Pool) Add(c *Client) { p.group.add(c) }
 
-// Admit brings the fences of the pool's members to one more, and takes it in;
-// it does nothing for one that is in. Without that a member that was away, or
-// is new in the domain, would take key tokens that the others refuse.
+// Admit brings together the fences of the pool's members and of one more, and
+// takes it in; it does nothing for one that is in. Without that a member that
+// was away, or is new in the domain, would take key tokens that the others
+// refuse, and so would they if it was they who were away.
 func (p *Pool) Admit(ctx context.Context, c *Client) error {
 	p.group.fences.Lock() // no fence moves between what it was brought and its first call
 	defer p.group.fences.Unlock()
@@ -51,8 +52,12 @@ func (p *Pool) Admit(ctx context.Context, c *Client) error {
 	if slices.Contains(members, c) {
 		return nil
 	}
-	if len(members) > 0 {
-		if err := SyncFences(ctx, members[0], c); err != nil {
+	for _, m := range members {
+		err := SyncFences(ctx, m, c)
+		if err == nil {
+			err = SyncFences(ctx, c, m)
+		}
+		if err != nil {
 			return fmt.Errorf("hsm: a member is not admitted: %w", err)
 		}
 	}

@@ -53,6 +53,10 @@ func (k *Key) fences() bool { return !isMultiRegion(k.ID) && len(k.tokens()) > 0
 // closed says whether a key in this state is closed in the boundary.
 func (s State) closed() bool { return s.bit()&(disabled|deleting) != 0 }
 
+// closed says whether the key is closed in the boundary: it stays so while it
+// waits for the material of an owner who has disabled it.
+func (k *Key) closed() bool { return k.State.closed() || k.awaitsDisabled }
+
 // close changes the state of a key to a closed one, and closes it in the
 // boundary. When it fails after the change the key is closed here, and asking
 // again closes it there.
@@ -173,7 +177,7 @@ func (k *Keys) refence(ctx context.Context, e *entry, edit func(next *Key) ([]kv
 	if err != nil {
 		return err
 	}
-	if !cur.fences() || cur.State.closed() {
+	if !cur.fences() || cur.closed() {
 		_, err := k.changeLocked(ctx, e, nil, edit) // a closed key has no token that counts
 		return err
 	}
@@ -209,7 +213,7 @@ func (k *Keys) repair(ctx context.Context, e *entry) error {
 	switch {
 	case !cur.fence.Behind || !cur.fences():
 		return nil
-	case cur.State.closed():
+	case cur.closed():
 		_, err := k.cfg.Boundary.RaiseFence(ctx, cur.tokens()[0], cur.fence.Epoch, true)
 		return err
 	}
@@ -322,7 +326,7 @@ func (k *Keys) PutConditions(ctx context.Context, u Use, next Conditions, comman
 			}
 			m.EKT, epoch, command = ekt, now, nil
 		}
-		to.conditions, to.fence = next, fenceRecord{Epoch: epoch, Behind: to.State.closed()}
+		to.conditions, to.fence = next, fenceRecord{Epoch: epoch, Behind: to.closed()}
 		return nil, nil
 	})
 	return err

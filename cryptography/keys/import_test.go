@@ -141,6 +141,16 @@ func TestAKeyWaitsForTheMaterialOfItsOwner(t *testing.T) {
 	if now := w.now(k); now.State != keys.StateDisabled {
 		t.Errorf("state %s", now.State)
 	}
+	// And it comes back with the material, and with its fence.
+	w.must(discard(w.DeleteMaterial(ctx, w.now(k), "")))
+	w.refused(w.Enable(ctx, w.now(k)), keys.InvalidState, pending)
+	w.reopen()
+	w.bring(k, material, until(w.clock.Now().Add(time.Hour)))
+	_, _, err = w.Decrypt(ctx, use(w.now(k)), blob, nil)
+	w.refused(err, keys.Disabled, k.ARN+" is disabled.")
+	w.must(w.Enable(ctx, w.now(k)))
+	w.opens(k, blob, "ward 7")
+	w.must(w.Disable(ctx, w.now(k)))
 	_, err = w.ScheduleDeletion(ctx, w.now(k), 7)
 	w.must(err)
 	_, err = w.ImportParameters(ctx, w.now(k), "RSAES_OAEP_SHA_1", "RSA_2048")

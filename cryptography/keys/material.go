@@ -95,12 +95,18 @@ func (k *Key) settle() {
 			k.expires = at
 		}
 	}
+	if k.State != StatePendingImport {
+		k.awaitsDisabled = false
+	}
 	if k.Origin != OriginExternal {
 		return
 	}
 	switch complete := k.complete(); {
 	case !complete && (k.State == StateEnabled || k.State == StateDisabled):
+		k.awaitsDisabled = k.State == StateDisabled
 		k.State = StatePendingImport
+	case complete && k.State == StatePendingImport && k.awaitsDisabled:
+		k.State, k.awaitsDisabled = StateDisabled, false // what its owner has forbidden does not come back with the material
 	case complete && k.State == StatePendingImport:
 		k.State = StateEnabled
 	}

@@ -51,6 +51,7 @@ type Key struct {
 	NextRotation     time.Time // zero when there are none
 	policy           *doc
 	materials        []material // in the order of their use; one that is pending stands last. Not to be changed
+	awaitsDisabled   bool       // it is pending import, and Disabled when that is over
 	expires          time.Time  // the first end of one of the materials; zero: there is none
 	conditions       Conditions
 	fence            fenceRecord
@@ -102,6 +103,7 @@ type keyRecord struct {
 	Destroyed   bool              `cbor:"15,keyasint,omitempty"` // the material is gone, the grants are being removed
 	Public      []byte            `cbor:"16,keyasint,omitempty"` // SPKI
 	Rotation    *rotationRecord   `cbor:"19,keyasint,omitempty"` // automatic rotation; nil: none
+	Awaits      bool              `cbor:"20,keyasint,omitempty"` // pending import, and Disabled after it
 	Region      string            `cbor:"21,keyasint,omitempty"` // absent: the home Region
 	MultiRegion *MultiRegion      `cbor:"22,keyasint,omitempty"`
 	StoreID     string            `cbor:"23,keyasint,omitempty"`
@@ -155,6 +157,7 @@ func (k *Key) encode() ([]byte, error) {
 	if !k.DeletionDate.IsZero() {
 		r.Deletion = k.DeletionDate.UnixMilli()
 	}
+	r.Awaits = k.awaitsDisabled
 	if k.RotationPeriod > 0 {
 		r.Rotation = &rotationRecord{Period: k.RotationPeriod, Next: k.NextRotation.UnixMilli()}
 	}
@@ -216,6 +219,7 @@ func (k *Keys) decode(value []byte) (*Key, error) {
 			return nil, fmt.Errorf("key record %s: malformed material", r.ID)
 		}
 	}
+	key.awaitsDisabled = r.Awaits
 	key.settle()
 	return key, nil
 }

@@ -165,6 +165,9 @@ func (e *evaluation) appendCondition(dst []byte, c *policy.Condition) []byte {
 	dst = append(dst, `,"wants":`...)
 	dst = appendValues(dst, c.Values)
 	dst = appendFound(dst, c.Key, c.Found(&e.q))
+	if c.Unproven(&e.q) {
+		dst = append(dst, `,"unproven":true`...)
+	}
 	// What the policy wants may itself be a key of the request.
 	variables := c.Variables(&e.q)
 	for i, v := range variables[:min(len(variables), nearValues)] {

@@ -55,6 +55,9 @@ func (c *Condition) Holds(q *Question, effect Effect) bool { return c.holds(q, e
 // Found is what the question says about the condition's key: no values if it is absent.
 func (c *Condition) Found(q *Question) []string { return q.lookup(&c.key).values }
 
+// Unproven says whether the question has a value for the condition's key that proves nothing: see Keys.SetUnproven.
+func (c *Condition) Unproven(q *Question) bool { return q.lookup(&c.key).deadlock }
+
 // A Value is a condition key, and what a question says about it: no values if it is absent.
 type Value struct {
 	Key   string

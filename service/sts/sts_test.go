@@ -57,6 +57,10 @@ func (o *outsider) SealMessage(_ context.Context, _ string, plain []byte) (strin
 	return base64.StdEncoding.EncodeToString(plain), nil
 }
 
+func (o *outsider) CallerKey(context.Context, string, []byte, string) ([]byte, error) {
+	return nil, authority.ErrDenied
+}
+
 func (o *outsider) OpenMessage(_ context.Context, _, message string) ([]byte, error) {
 	if b, err := base64.StdEncoding.DecodeString(message); err == nil {
 		return b, nil

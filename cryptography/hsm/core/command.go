@@ -256,6 +256,9 @@ func (h *HSM) modify(held *custody, arguments any, name string) (change, uint64)
 	case *quorum.RotateArguments:
 		rekey = true
 	case *quorum.RootsArguments:
+		if !canBeRoots(a.Roots) {
+			return change{}, link.StatusBadRequest
+		}
 		state.Roots = a.Roots
 	case *quorum.HostArguments:
 		if _, err := link.ParsePublic(a.Public); err != nil || a.Role != RoleHost && a.Role != RoleAuthority {
@@ -312,6 +315,9 @@ func (h *HSM) create(held *custody, id quorum.ID, a *quorum.CreateArguments) (ch
 	// Another flag is a promise that this version does not know how to keep.
 	if a.Member != held.me.public.ID || a.Flags&^flagAWSAttestation != 0 {
 		return change{}, link.StatusDenied
+	}
+	if !canBeRoots(a.Roots) {
+		return change{}, link.StatusBadRequest
 	}
 	state := quorum.DomainState{
 		Version: 1, ID: id, Serial: 1, Previous: make([]byte, sha512.Size384), Members: []quorum.Member{h.member()},
