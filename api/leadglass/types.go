@@ -64,6 +64,7 @@ type GetDomainInput struct {
 type GetDomainOutput struct {
 	DomainState []byte `aws:"DomainState"`
 	StateHash   []byte `aws:"StateHash"`
+	DomainToken []byte `aws:"DomainToken"`
 	HSMs        []HSM  `aws:"HSMs"`
 }
 
