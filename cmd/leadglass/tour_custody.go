@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -113,8 +112,6 @@ func refusal(err error) string {
 func refusedByHSM(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "DomainCommandRefusedException")
 }
-
-var memberID = regexp.MustCompile(`HSM ([0-9a-f]{16,})`)
 
 // foundDomain gives the HSM's domain to three custodians of two organisations.
 // Until now whoever operates the plane ruled it alone.
