@@ -62,6 +62,9 @@ func (r *reach) judge(cmd *cobra.Command, file string, command quorum.Command) *
 	if a, ok := arguments.(*quorum.CreateArguments); ok {
 		return &quorum.DomainState{ID: command.Domain, Name: a.Name, Serial: command.Serial, Operators: a.Operators, Rules: a.Rules}
 	}
+	if command.Name == quorum.LoosenConditions {
+		return nil // the key's own token names its custodians; the domain's operators have no say
+	}
 	state, err := r.readDomain(cmd.Context(), file)
 	if err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "leadglass: without the domain's state signatures are not checked: %v\n", err)
@@ -237,7 +240,8 @@ func describeArguments(arguments any) []string {
 		}
 		return out
 	case *quorum.ConditionsArguments:
-		return []string{fmt.Sprintf("seal other conditions into key %s (%d bytes, epoch %d)", oneLine(a.Key), len(a.Conditions), a.Epoch)}
+		lines := []string{fmt.Sprintf("seal into key %s, at its epoch %d, in place of its conditions:", oneLine(a.Key), a.Epoch)}
+		return append(lines, describeConditions(a.Conditions)...)
 	}
 	return nil
 }

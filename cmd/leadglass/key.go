@@ -121,9 +121,10 @@ Uses the ambient credentials and endpoint, like any AWS tool.`,
 					return err
 				}
 			}
-			if _, err := cl.json(cmd.Context(), "leadglass", "PutKeyConditions", in, &now); err != nil {
+			if _, err := cl.json(cmd.Context(), "leadglass", "PutKeyConditions", in, nil); err != nil {
 				return err
 			}
+			now = sealedKey{} // what is absent from the answer is no longer so
 			if _, err := cl.json(cmd.Context(), "leadglass", "GetKeyConditions", map[string]any{"KeyId": args[0]}, &now); err != nil {
 				return err
 			}
@@ -295,8 +296,36 @@ func keyConditionsCommand() *cobra.Command {
 
 func showConditions(w io.Writer, k *sealedKey) {
 	fmt.Fprintf(w, "%s, fence epoch %d\n", k.KeyID, k.FenceEpoch)
-	c := &k.Conditions
-	line := func(format string, args ...any) { fmt.Fprintf(w, "  "+format+"\n", args...) }
+	for _, line := range k.Conditions.describe() {
+		fmt.Fprintf(w, "  %s\n", line)
+	}
+}
+
+// describeConditions is what custodians read of the conditions that they sign.
+func describeConditions(encoded []byte) []string {
+	var s hsm.Conditions
+	if s.Parse(encoded) != nil {
+		return []string{"WHAT THIS VERSION CANNOT READ"}
+	}
+	c := keyConditions{Attested: s.Attested, EncryptionContext: s.Context, CallerProof: s.CallerProof, Custodians: s.Custodians}
+	for _, name := range slices.Sorted(maps.Keys(hsm.ConditionOperations)) {
+		if s.Operations>>hsm.ConditionOperations[name]&1 == 1 {
+			c.Operations = append(c.Operations, name)
+		}
+	}
+	for _, m := range s.Measurements {
+		registers := map[string]string{}
+		for register, value := range m {
+			registers[fmt.Sprint(register)] = hex.EncodeToString(value)
+		}
+		c.Measurements = append(c.Measurements, keyMeasurement{registers})
+	}
+	return c.describe()
+}
+
+// describe says what the conditions ask for.
+func (c *keyConditions) describe() (lines []string) {
+	line := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	switch {
 	case len(c.Measurements) > 0:
 		for _, m := range c.Measurements {
@@ -310,7 +339,7 @@ func showConditions(w io.Writer, k *sealedKey) {
 		line("plaintext only to an attested enclave")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.EncryptionContext)) {
-		line("encryption context must hold %s=%s", name, c.EncryptionContext[name])
+		line("encryption context must hold %s=%s", oneLine(name), oneLine(c.EncryptionContext[name]))
 	}
 	if c.CallerProof {
 		line("the HSM checks the caller's own signature")
@@ -319,17 +348,14 @@ func showConditions(w io.Writer, k *sealedKey) {
 		line("only %s", strings.Join(c.Operations, ", "))
 	}
 	if !c.Attested && len(c.Measurements)+len(c.EncryptionContext)+len(c.Operations) == 0 && !c.CallerProof {
-		line("no conditions")
-		return
+		return append(lines, "no conditions")
 	}
 	if len(c.Custodians) == 0 {
-		line("nobody can loosen this")
-		return
+		return append(lines, "nobody can loosen this")
 	}
 	q, err := quorum.ParseCustodians(c.Custodians)
 	if err != nil {
-		line("custodians: not readable by this version")
-		return
+		return append(lines, "custodians: not readable by this version")
 	}
 	for _, r := range q.Rules {
 		line("%d of these custodians can loosen it:", r.Roles[quorum.RoleTenantCustodian])
@@ -337,4 +363,5 @@ func showConditions(w io.Writer, k *sealedKey) {
 	for _, o := range q.Operators {
 		line("  %s %s", operatorName(o), o.ID)
 	}
+	return lines
 }

@@ -192,7 +192,7 @@ func (n *Node) refresh(ctx context.Context) error {
 			n.pool.Remove(p.client)
 		}
 		n.mu.Lock()
-		n.inPool[i] = serves
+		n.inPool[i] = serves && !ended(p) // else watch, which may have been here, would be overruled
 		n.mu.Unlock()
 	}
 	return errors.Join(problems...)
