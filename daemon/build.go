@@ -97,9 +97,10 @@ func (d *Daemon) openLog(ctx context.Context) error {
 	} else if err := cbor.Unmarshal(e.Value, &key); err != nil {
 		return fmt.Errorf("%w: log signer: %w", kv.ErrCorrupt, err)
 	}
+	d.logSigner.Store(&key.EKT)
 	d.log, err = log.Open(ctx, log.Config{
 		Dir: filepath.Join(d.cfg.DataDir, "log"), Domain: auditDomain, Clock: clock.System,
-		Signer: signer{d.hsm.Client(), key.EKT}, Ed25519: key.Ed25519, MLDSA44: key.MLDSA44,
+		Signer: signer{d.hsm.Client(), &d.logSigner}, Ed25519: key.Ed25519, MLDSA44: key.MLDSA44,
 		Keys: auditKeys{d.hsm.Client()}, Check: d.checking,
 	})
 	if err == nil {
@@ -111,7 +112,7 @@ func (d *Daemon) openLog(ctx context.Context) error {
 // signer signs the audit log inside the HSM.
 type signer struct {
 	hsm *hsm.Client
-	ekt []byte
+	ekt *signerToken
 }
 
 func (s signer) Sign(ctx context.Context, alg log.Alg, message []byte) ([]byte, error) {
@@ -119,7 +120,7 @@ func (s signer) Sign(ctx context.Context, alg log.Alg, message []byte) ([]byte, 
 	if alg == log.MLDSA44 {
 		a = hsm.LogMLDSA44
 	}
-	return s.hsm.SignLog(ctx, s.ekt, a, message)
+	return s.hsm.SignLog(ctx, *s.ekt.Load(), a, message)
 }
 
 // auditKeys are the accounts' audit keys, inside the HSM.

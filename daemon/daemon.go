@@ -26,6 +26,7 @@ import (
 	"github.com/leadglass/leadglass/base/clock"
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/keys"
+	"github.com/leadglass/leadglass/cryptography/rotation"
 	"github.com/leadglass/leadglass/cryptography/xks"
 	"github.com/leadglass/leadglass/evidence/log"
 	"github.com/leadglass/leadglass/gate"
@@ -53,7 +54,9 @@ type Config struct {
 	HSMMembers  int
 	HSMAwait    bool
 	HSMCommands [][]byte
-	Insecure    bool // start the boundaries even where they cannot be locked down (I-10)
+	// DomainKeyRotation is how old the HSM's domain key gets; zero: nobody rotates it by the clock.
+	DomainKeyRotation time.Duration
+	Insecure          bool // start the boundaries even where they cannot be locked down (I-10)
 	// KeyMode names the services (by signing name, or AllServices) whose requests
 	// are checked in key mode rather than witness mode: docs/trust-model.md.
 	KeyMode []string
@@ -122,6 +125,9 @@ func (c *Config) valid() error {
 	_, certErr := readCertificates(c.IssuerCA)
 	_, rootErr := c.attestationRoots()
 	errs = append(errs, validPublicURL(c.PublicURL), certErr, rootErr, c.validProxies())
+	if c.DomainKeyRotation != 0 && c.DomainKeyRotation < time.Hour {
+		errs = append(errs, errors.New("domain keys rotate every hour at most, or never (0)"))
+	}
 	if c.HSMMembers < 0 || c.HSMMembers > maxHSMs {
 		errs = append(errs, fmt.Errorf("a node has 1 to %d HSMs", maxHSMs))
 	}
@@ -145,6 +151,8 @@ type Daemon struct {
 
 	lock      *os.File
 	hsm       *hsm.Node
+	logSigner signerToken
+	rotation  *rotation.Rotation
 	logHeads  *headWatch // of the HSMs' command logs; set with log
 	authority *authority.Process
 	store     *pebble.Store
@@ -202,6 +210,7 @@ func Start(ctx context.Context, cfg Config) (d *Daemon, err error) {
 		{"region", d.keepRegion},
 		{"audit log", d.openLog},
 		{"identity and keys", d.openDomains},
+		{"rotation of domain keys", func(context.Context) error { return d.openRotation() }},
 		{"services", d.openServices},
 		{"listener", d.listen},
 		{"client files", d.writeClients},
@@ -282,6 +291,7 @@ func (d *Daemon) watch(ctx context.Context) {
 	wait("the store", d.store.Failed(), func() error { return errors.New("a write or fsync failed; what the disk holds is unknown") })
 	wait("the HSM", d.hsm.Done(), d.hsm.Wait)
 	d.workers.Go(func() { d.logHeads.run(ctx) })
+	d.workers.Go(func() { d.rotation.Run(ctx) })
 	wait("the identity authority", d.authority.Done(), d.authority.Wait)
 	for _, l := range []net.Listener{d.listener, d.resumed} {
 		d.workers.Go(func() {

@@ -69,7 +69,7 @@ func (d *Daemon) down() []string {
 
 // health is what GetHealth answers.
 func (d *Daemon) health() leadglass.Health {
-	h := leadglass.Health{Status: "ok", Version: d.cfg.Version, Started: d.started, Warnings: d.Warnings(), Authentication: d.authentication()}
+	h := leadglass.Health{Status: "ok", Version: d.cfg.Version, Started: d.started, Warnings: d.Warnings(), Authentication: d.authentication(), DomainKeys: d.domainKeys()}
 	down := d.down()
 	if len(down) > 0 {
 		h.Status = "down: " + strings.Join(down, ", ")
@@ -121,6 +121,7 @@ func (d *Daemon) Warnings() []string {
 			out = append(out, fmt.Sprintf("the boundary %s is NOT locked down; missing: %s", b.name, strings.Join(b.report.Missing, ", ")))
 		}
 	}
+	out = append(out, d.rotationWarnings()...)
 	return append(out, d.hsmWarnings(context.Background())...)
 }
 

@@ -71,9 +71,53 @@ func (d *Daemon) hsmWarnings(ctx context.Context) []string {
 // hsmDomain is the HSMs' domain as the control plane's API sees it.
 type hsmDomain struct{ d *Daemon }
 
-// Command submits a signed command.
+// Command submits a signed command, and keeps the domain token that comes of
+// it: an answer that is lost on its way must not be the only copy.
 func (h hsmDomain) Command(ctx context.Context, signed []byte) (quorum.CommandResult, error) {
-	return h.d.hsm.Command(ctx, signed)
+	result, err := h.d.hsm.Command(ctx, signed)
+	if len(result.Token) > 0 {
+		err = errors.Join(err, h.d.keepToken(context.WithoutCancel(ctx), result.Token))
+	}
+	return result, err
+}
+
+// tokenName is where the newest token of the domain rests. Without the keys of
+// one of its members it opens nothing; with them it is what a domain is rebuilt
+// from (hsm-domain section 4).
+var tokenName = kv.Table('T').Text("domain token")
+
+// keepToken makes a token of the domain durable, unless a newer one is there.
+// It is what Pool.Rotate asks for before a new key is used.
+func (d *Daemon) keepToken(ctx context.Context, token []byte) error {
+	t, err := quorum.ParseToken(token)
+	if err != nil {
+		return fmt.Errorf("daemon: domain token: %w", err)
+	}
+	for {
+		e, err := d.store.Get(ctx, tokenName)
+		if err != nil {
+			return err
+		}
+		if e.Mod != 0 {
+			kept, err := quorum.ParseToken(e.Value)
+			if err != nil {
+				return fmt.Errorf("%w: domain token", kv.ErrCorrupt)
+			}
+			if kept.State.ID == t.State.ID && kept.State.Serial > t.State.Serial {
+				return nil
+			}
+		}
+		_, err = d.store.Commit(ctx, []kv.Cond{{Key: tokenName, Mod: e.Mod}}, []kv.Op{{Key: tokenName, Value: token}})
+		if _, overtaken := errors.AsType[*kv.ConflictError](err); !overtaken {
+			return err
+		}
+	}
+}
+
+// Token is the newest token that this plane keeps.
+func (h hsmDomain) Token(ctx context.Context) ([]byte, error) {
+	e, err := h.d.store.Get(ctx, tokenName)
+	return e.Value, err
 }
 
 // State is the public state of the domain.
@@ -172,6 +216,10 @@ func openHeads(ctx context.Context, d *Daemon) (*headWatch, error) {
 // run looks at the logs until ctx ends.
 func (w *headWatch) run(ctx context.Context) {
 	for {
+		// A member that missed a change or a fence and has caught up serves again.
+		if err := w.d.hsm.Refresh(ctx); err != nil && ctx.Err() == nil {
+			w.d.cfg.Logger.Warn("state of the HSMs", "error", err)
+		}
 		for i, p := range w.d.hsm.Processes() {
 			if p == nil {
 				continue

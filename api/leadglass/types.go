@@ -64,6 +64,7 @@ type GetDomainInput struct {
 type GetDomainOutput struct {
 	DomainState []byte `aws:"DomainState"`
 	StateHash   []byte `aws:"StateHash"`
+	DomainToken []byte `aws:"DomainToken"`
 	HSMs        []HSM  `aws:"HSMs"`
 }
 
@@ -79,6 +80,7 @@ type GetHealthOutput struct {
 	Boundaries     []Boundary      `aws:"Boundaries"`
 	Warnings       []string        `aws:"Warnings"`
 	Authentication *Authentication `aws:"Authentication"`
+	DomainKeys     *DomainKeys     `aws:"DomainKeys"`
 }
 
 // GetKeyConditionsInput is shape GetKeyConditionsRequest.
@@ -249,6 +251,17 @@ func (e *ConflictException) Fault() *wire.Fault {
 
 // Error returns code and message.
 func (e *ConflictException) Error() string { return e.Fault().Error() }
+
+// DomainKeys is shape DomainKeys.
+type DomainKeys struct {
+	ActiveKeyId     string    `aws:"ActiveKeyId"`
+	CreationDate    time.Time `aws:"CreationDate"`
+	Keys            *int64    `aws:"Keys"`
+	Rewrapping      *bool     `aws:"Rewrapping"`
+	TokensRewrapped *int64    `aws:"TokensRewrapped"`
+	TokensLeft      *int64    `aws:"TokensLeft"`
+	Problem         string    `aws:"Problem"`
+}
 
 // DomainCommandRefusedException is an error: code DomainCommandRefusedException, status 400.
 type DomainCommandRefusedException struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/leadglass/leadglass/isolation/attest"
+	"github.com/leadglass/leadglass/isolation/attest/attesttest"
 )
 
 // sealKey seals conditions as `leadglass key seal` does.
@@ -206,5 +210,39 @@ func TestRevokeGrantIsFencedInTime(t *testing.T) {
 	must(keys.Encrypt(ctx, &kms.EncryptInput{KeyId: key.Arn, Plaintext: []byte("p")}))
 	if all/rounds > 100*time.Millisecond {
 		t.Errorf("RevokeGrant takes %s", all/rounds)
+	}
+}
+
+// A key that opens only for an enclave, whatever its policy says: policies are
+// the front's, this is not.
+func TestASealedMeasurementHoldsWhateverThePolicyAllows(t *testing.T) {
+	ctx := t.Context()
+	p, pki := newEnclavePlane(t)
+	admin := p.client(t, "customer")
+	keys := kms.NewFromConfig(sdkConfig(t, admin))
+	enclave, spki := attesttest.EnclaveKey(t)
+	to := func(s attest.Statement) *kmstypes.RecipientInfo {
+		s.PublicKey = spki
+		return &kmstypes.RecipientInfo{KeyEncryptionAlgorithm: kmstypes.KeyEncryptionMechanismRsaesOaepSha256, AttestationDocument: pki.Document(t, s)}
+	}
+	key := must(keys.CreateKey(ctx, &kms.CreateKeyInput{})).KeyMetadata
+	blob := must(keys.Encrypt(ctx, &kms.EncryptInput{KeyId: key.Arn, Plaintext: []byte("x-ray")})).CiphertextBlob
+	must(keys.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: blob}))
+	image := hex.EncodeToString(attesttest.Measured(1)[0])
+	if err := sealKey(t, admin, *key.Arn, map[string]any{"Measurements": []any{map[string]any{"Registers": map[string]string{"0": image}}}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]*kmstypes.RecipientInfo{"nobody": nil, "another image": to(attest.Statement{PCRs: attesttest.Measured(2)})} {
+		_, err := keys.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: blob, Recipient: r})
+		refusedWith(t, "Decrypt for "+name, err, "AccessDeniedException")
+		_, err = keys.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: key.Arn, KeySpec: kmstypes.DataKeySpecAes256, Recipient: r})
+		refusedWith(t, "GenerateDataKey for "+name, err, "AccessDeniedException")
+	}
+	other := must(keys.CreateKey(ctx, &kms.CreateKeyInput{})).KeyMetadata
+	_, err := keys.ReEncrypt(ctx, &kms.ReEncryptInput{CiphertextBlob: blob, DestinationKeyId: other.Arn})
+	refusedWith(t, "ReEncrypt to a key without conditions", err, "AccessDeniedException")
+	got := must(keys.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: blob, Recipient: to(attest.Statement{})}))
+	if len(got.Plaintext) != 0 || string(must(attesttest.OpenEnvelope(enclave, got.CiphertextForRecipient))) != "x-ray" {
+		t.Error("the enclave does not get its secret")
 	}
 }

@@ -346,3 +346,82 @@ func TestTheHeadOfTheHSMsLogIsInTheOperatorsLog(t *testing.T) {
 		t.Errorf("health does not tell: %q", health.Warnings)
 	}
 }
+
+// An HSM that comes back with an older state does not serve until its
+// custodians brought it up to date, and one that was told to destroy itself
+// never does; the plane serves without.
+func TestAnHSMThatIsBehindOrDestroyedDoesNotServe(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	p := newPlane(t, data, "--hsm-members", "2")
+	d := newDesk(t)
+	d.found(data)
+	d.join(data)
+	stop := func() {
+		t.Helper()
+		if err := p.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signed := func(name string, args ...string) {
+		t.Helper()
+		d.run(append([]string{"command"}, append(args, "--data", data, "--reason", "test", "--out", name)...)...)
+		d.run("sign", name, "--key", "ana.key")
+		d.run("sign", name, "--key", "ben.key")
+	}
+	stop()
+	if out, err := exec.Command("cp", "-a", filepath.Join(data, "hsm-2"), filepath.Join(d.dir, "old")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	p = newPlane(t, data)
+	signed("rotate.pem", "rotate")
+	d.run("submit", "rotate.pem", "--data", data, "--out-token", "rotated.pem")
+	signed("installed.pem", "install", "--token", "rotated.pem")
+	d.run("submit", "installed.pem", "--data", data)
+	if out := d.run("domain", "--data", data); strings.Count(out, "serves, state 3") != 2 {
+		t.Fatal(out)
+	}
+	stop()
+	// The second one's medium is put back to where it was before.
+	if err := os.RemoveAll(filepath.Join(data, "hsm-2")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(d.dir, "old"), filepath.Join(data, "hsm-2")); err != nil {
+		t.Fatal(err)
+	}
+	p = newPlane(t, data)
+	if out := d.run("domain", "--data", data); !strings.Contains(out, "waits for its custodians, state 2") || strings.Count(out, "serves, state 3") != 1 {
+		t.Fatalf("an HSM with an older state: %s", out)
+	}
+	d.run("submit", "installed.pem", "--data", data) // the same paper: it is for whoever is behind
+	if out := d.run("domain", "--data", data); strings.Count(out, "serves, state 3") != 2 {
+		t.Fatalf("after it was brought up to date: %s", out)
+	}
+
+	state, err := (&reach{data: data, profile: "operator"}).readDomain(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := ""
+	for _, m := range state.Members {
+		if m.Label == "software 2" {
+			second = m.ID.String()
+		}
+	}
+	signed("destroy.pem", "self-destruct", "--member", second)
+	d.run("submit", "destroy.pem", "--data", data)
+	if out := d.run("domain", "--data", data); strings.Count(out, "serves, state 3") != 1 {
+		t.Errorf("after it was destroyed: %s", out)
+	}
+	stop()
+	p = newPlane(t, data)
+	var health struct {
+		Status   string
+		Warnings []string
+	}
+	if _, err := p.client(t, "operator").json(t.Context(), "leadglass", "GetHealth", struct{}{}, &health); err != nil {
+		t.Fatal(err)
+	}
+	if health.Status != "ok" || !strings.Contains(strings.Join(health.Warnings, "\n"), "HSM 2 does not start") {
+		t.Errorf("%+v", health)
+	}
+}

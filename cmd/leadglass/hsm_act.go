@@ -257,7 +257,7 @@ member, whose state folder then goes into a safe.`,
 
 func domainStatusCommand() *cobra.Command {
 	var r reach
-	var out, file string
+	var out, file, token string
 	c := &cobra.Command{
 		Use:   "domain [--out FILE]",
 		Short: "Show the domain: its HSMs, custodians, rules and keys",
@@ -279,6 +279,11 @@ can be written, read and checked on machines that do not reach the plane.
 					return err
 				}
 			}
+			if token != "" {
+				if err := r.saveToken(cmd, token); err != nil || token == "-" {
+					return err
+				}
+			}
 			showDomain(cmd.OutOrStdout(), state)
 			if file == "" && r.state == "" {
 				return r.showHSMs(cmd)
@@ -288,8 +293,25 @@ can be written, read and checked on machines that do not reach the plane.
 	}
 	r.flags(c)
 	c.Flags().StringVar(&out, "out", "", "write the state to this file")
+	c.Flags().StringVar(&token, "out-token", "", "write the newest domain token that the plane keeps to this file, for the backups")
 	c.Flags().StringVar(&file, "file", "", "show this file of a state or a token")
 	return c
+}
+
+// saveToken writes the newest token that a plane keeps.
+func (r *reach) saveToken(cmd *cobra.Command, path string) error {
+	cl, err := operatorClient(r.data, r.profile)
+	if err != nil {
+		return err
+	}
+	var out struct{ DomainToken []byte }
+	if _, err := cl.json(cmd.Context(), "leadglass", "GetDomain", struct{}{}, &out); err != nil {
+		return err
+	}
+	if len(out.DomainToken) == 0 {
+		return errors.New("the plane keeps no token yet: custodians have one made with hsm command export")
+	}
+	return writeArmored(cmd.OutOrStdout(), path, pemToken, out.DomainToken)
 }
 
 func showDomain(w io.Writer, s quorum.DomainState) {

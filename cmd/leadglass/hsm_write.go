@@ -180,7 +180,7 @@ func writeCommand() *cobra.Command {
 		aboutMember("remove-member", "Take an HSM out of the domain; a new domain key is made, which it never has", quorum.RemoveMember),
 		aboutMember("leave", "Make an HSM erase the domain's keys", quorum.LeaveDomain),
 		aboutMember("self-destruct", "Make an HSM erase everything, itself included", quorum.SelfDestruct),
-		installCommand(), operatorsCommand(), rulesCommand(), rootsCommand(), recoverCommand(),
+		installCommand(), operatorsCommand(), rulesCommand(), rootsCommand(), fenceCommand(), recoverCommand(),
 	)
 	return c
 }
@@ -251,6 +251,20 @@ func aboutMember(use, short, name string) *cobra.Command {
 		return quorum.MemberArguments{Member: member}, nil
 	})
 	c.Flags().StringVar(&id, "member", "", "id of the HSM")
+	return c
+}
+
+func fenceCommand() *cobra.Command {
+	var d draft
+	var a quorum.FenceArguments
+	c := writing("raise-fence --arn ARN --epoch N", "Shut out the tokens of a key that are older than an epoch", &d, quorum.RaiseFence, func(quorum.DomainState) (any, error) {
+		if a.Key == "" || a.Epoch == 0 {
+			return nil, usageError{errors.New("raise-fence needs --arn and --epoch")}
+		}
+		return a, nil
+	})
+	c.Flags().StringVar(&a.Key, "arn", "", "the key, as its tokens name it")
+	c.Flags().Uint64Var(&a.Epoch, "epoch", 0, "the oldest epoch that still opens")
 	return c
 }
 

@@ -42,6 +42,12 @@ func operatorHealthCommand() *cobra.Command {
 					KeyModeServices                                                          []string
 					RevocationEpoch, RevocationStreamAge, SigningKeysIssued, SigningKeysKept int64
 				}
+				DomainKeys struct {
+					ActiveKeyId, Problem              string
+					CreationDate                      float64
+					Keys, TokensRewrapped, TokensLeft int64
+					Rewrapping                        bool
+				}
 				Warnings []string
 			}
 			if _, err := cl.json(cmd.Context(), "leadglass", "GetHealth", struct{}{}, &h); err != nil {
@@ -65,6 +71,16 @@ func operatorHealthCommand() *cobra.Command {
 					mode = fmt.Sprintf("key mode for %s: %d signing keys issued, %d kept", strings.Join(a.KeyModeServices, ", "), a.SigningKeysIssued, a.SigningKeysKept)
 				}
 				fmt.Fprintf(w, "  %-10s %s (revocations up to epoch %d, heard of %d ms ago)\n", "signatures", mode, a.RevocationEpoch, a.RevocationStreamAge)
+				if k := h.DomainKeys; k.ActiveKeyId != "" {
+					tokens := "all tokens under it"
+					switch {
+					case k.Rewrapping:
+						tokens = fmt.Sprintf("tokens are being sealed anew: %d done, %d left", k.TokensRewrapped, k.TokensLeft)
+					case k.TokensLeft > 0:
+						tokens = fmt.Sprintf("%d tokens under older ones", k.TokensLeft)
+					}
+					fmt.Fprintf(w, "  %-10s %s since %s, %d held (%s)\n", "domain key", k.ActiveKeyId, seconds(k.CreationDate).Format("2006-01-02 15:04:05 MST"), k.Keys, tokens)
+				}
 				for _, x := range h.Warnings {
 					fmt.Fprintln(w, "warning:", x)
 				}

@@ -98,6 +98,7 @@ external key stores (--private-xks-proxies, --xks-ca).`,
 	f.IntVar(&cfg.HSMMembers, "hsm-members", 1, "HSMs of this node; those beyond the first wait for the custodians to let them in (docs/custodians.md)")
 	f.BoolVar(&cfg.HSMAwait, "hsm-await-domain", false, "let the HSM wait for a domain of custodians, rather than make one that the operator rules alone")
 	f.StringArrayVar(&commands, "hsm-command", nil, "file of a signed command that gives an HSM without a domain one: a founding, an install or a recovery")
+	f.DurationVar(&cfg.DomainKeyRotation, "domain-key-rotation", 24*time.Hour, "how old the HSM's domain key gets before the next one takes over, by the custodians' standing command if there are any; 0: rotate by hand")
 	guardFlags(f, &cfg)
 	f.StringSliceVar(&cfg.KeyMode, "key-mode", nil, "services (signing names, or all) whose signatures this process checks itself, with keys of the day from the authority (docs/trust-model.md); empty: the authority witnesses every request")
 	f.DurationVar(&cfg.KeyTTL, "key-ttl", 0, "how long key mode keeps a key, at most 5m (default 1m)")

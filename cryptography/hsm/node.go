@@ -92,7 +92,7 @@ func StartNode(ctx context.Context, cfg NodeConfig) (n *Node, err error) {
 	if slices.IndexFunc(n.processes, func(p *Process) bool { return p != nil }) < 0 {
 		return n, errors.Join(failed...)
 	}
-	if err := n.refresh(ctx); err != nil {
+	if err := n.Refresh(ctx); err != nil {
 		return n, err
 	}
 	for _, signed := range cfg.Commands {
@@ -105,6 +105,10 @@ func StartNode(ctx context.Context, cfg NodeConfig) (n *Node, err error) {
 	}
 	if n.Serving() == nil {
 		return n, fmt.Errorf("%w: %s", ErrWaiting, strings.Join(n.waiting(ctx), ", "))
+	}
+	// What one of them missed while it was away, it learns before anybody is answered.
+	if err := n.pool.SyncFences(ctx); err != nil {
+		return n, err
 	}
 	for i, p := range n.processes {
 		if p != nil {
@@ -148,40 +152,50 @@ func (n *Node) watch(i int, p *Process) {
 	}
 }
 
-// refresh lets in whoever has the newest state of the domain, and leaves out
-// whoever has not: behind a newer state lie changes that were made so that it
-// should not serve, or not so.
+// Refresh lets in whoever has the newest state of the domain and knows the
+// fences that the others know, and leaves out whoever has not: behind a newer
+// state lie changes that were made so that it should not serve, or not so.
+func (n *Node) Refresh(ctx context.Context) error {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	return n.refresh(ctx)
+}
+
+// refresh does it; the caller holds n.changing.
 func (n *Node) refresh(ctx context.Context) error {
 	newest := uint64(0)
-	has := make([]*Status, len(n.processes))
+	has := make([]uint64, len(n.processes)) // serial and one; 0: no domain, or it does not answer
 	for i, p := range n.processes {
 		if p == nil || ended(p) {
 			continue
 		}
-		s, err := p.client.Status(ctx)
-		if err != nil {
-			return fmt.Errorf("hsm: status: %w", err)
-		}
-		if s.Members > 0 {
-			has[i], newest = &s, max(newest, s.Serial)
+		// One that does not answer is about to end.
+		if s, err := p.client.Status(ctx); err == nil && s.Members > 0 {
+			has[i], newest = s.Serial+1, max(newest, s.Serial+1)
 		}
 	}
-	for i, s := range has {
-		p, serves := n.processes[i], s != nil && s.Serial == newest
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var problems []error
+	for i, p := range n.processes {
+		serves := has[i] > 0 && has[i] == newest
 		if serves {
-			// It may have missed fences, also if the pool left it out since it was let in.
+			// Also one that is thought to be in: the pool leaves out by itself
+			// who does not follow a fence.
 			if err := n.pool.Admit(ctx, p.client); err != nil {
 				serves = false
+				problems = append(problems, fmt.Errorf("hsm: HSM %d: %w", i+1, err))
 			}
 		}
 		if !serves && p != nil {
 			n.pool.Remove(p.client)
 		}
 		n.mu.Lock()
-		n.inPool[i] = serves
+		n.inPool[i] = serves && !ended(p) // else watch, which may have been here, would be overruled
 		n.mu.Unlock()
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 func ended(p *Process) bool {
@@ -301,36 +315,45 @@ func (n *Node) Command(ctx context.Context, signed []byte) (quorum.CommandResult
 	return result, err
 }
 
-// addressees are the HSMs that run, the serving ones first; for InstallDomain
-// without those that have no domain and no place in the one that comes.
+// addressees are the HSMs that run, the serving ones first. InstallDomain is
+// not for those that have no domain and no place in the one that comes, nor for
+// those that have its state, which would only say that they used the command:
+// the same paper serves whoever is behind.
 func (n *Node) addressees(ctx context.Context, signed []byte) []*Client {
-	var members []quorum.Member
-	install := false
+	var brought *quorum.DomainState
 	if _, command, err := quorum.Parse(signed); err == nil {
 		if arguments, err := quorum.DecodeArguments(command.Name, command.Arguments); err == nil {
 			if a, ok := arguments.(*quorum.InstallArguments); ok {
 				if t, err := quorum.ParseToken(a.Token); err == nil {
-					install, members = true, t.State.Members
+					brought = &t.State
 				}
 			}
 		}
 	}
-	var first, rest []*Client
+	var first, rest, beyond []*Client
 	for i, p := range n.processes {
 		if p == nil || ended(p) {
 			continue
 		}
-		if n.Serves(i) {
-			first = append(first, p.client)
-			continue
-		}
 		s, err := p.client.Status(ctx)
-		if err != nil || install && s.Members == 0 && !slices.ContainsFunc(members, func(m quorum.Member) bool { return m.ID == s.Member }) {
+		if err != nil {
 			continue
 		}
-		rest = append(rest, p.client)
+		waits := s.Members == 0
+		switch {
+		case brought != nil && waits && !slices.ContainsFunc(brought.Members, func(m quorum.Member) bool { return m.ID == s.Member }):
+		case brought != nil && !waits && s.Serial >= brought.Serial:
+			beyond = append(beyond, p.client)
+		case n.Serves(i):
+			first = append(first, p.client)
+		default:
+			rest = append(rest, p.client)
+		}
 	}
-	return append(first, rest...)
+	if out := append(first, rest...); len(out) > 0 {
+		return out
+	}
+	return beyond // for their refusal
 }
 
 // Done is closed when no HSM is left that serves.

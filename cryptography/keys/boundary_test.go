@@ -16,6 +16,8 @@ type chip struct {
 	mu   sync.Mutex
 	hold chan struct{} // guarded by mu; when not nil, a Decrypt's answer waits until it is closed
 	fail error         // guarded by mu; when not nil, every call answers it
+	// guarded by mu; no fence can be raised, while everything else works
+	stuck bool
 }
 
 func (c *chip) set(fail error) {
@@ -61,6 +63,12 @@ func (c *chip) Decrypt(ctx context.Context, ekt, blob []byte, encCtx map[string]
 func (c *chip) RaiseFence(ctx context.Context, ekt []byte, epoch uint64, closed bool) (uint64, error) {
 	if err := c.broken(); err != nil {
 		return 0, err
+	}
+	c.mu.Lock()
+	stuck := c.stuck
+	c.mu.Unlock()
+	if stuck {
+		return 0, hsm.ErrUnavailable
 	}
 	return c.Client.RaiseFence(ctx, ekt, epoch, closed)
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/cryptography/quorum"
-	"github.com/leadglass/leadglass/state/kv"
 )
 
 // Fences (hsm-domain section 9). What this package refuses, a front that lives
@@ -28,8 +27,11 @@ import (
 // right. A store that was rolled back does not say so: its keys are refused by
 // the boundary, until their owner enables them again.
 //
-// Multi-Region keys have no fences: the same tokens serve in every Region, and
-// the boundary cannot tell which of them closed the key.
+// Related multi-Region keys have one fence, because they have one name in the
+// boundary (boundName). It is closed when the last of them is; one that is
+// closed while others are open moves the fence, and the others' tokens go
+// along. Only those do that were at the same epoch: the others are of a store
+// that was rolled back, and wait for their owner.
 
 // fenceRecord is where the fence of a key is, at rest.
 type fenceRecord struct {
@@ -48,52 +50,138 @@ func (k *Key) tokens() (ekts [][]byte) {
 }
 
 // fences says whether the key has a fence in the boundary.
-func (k *Key) fences() bool { return !isMultiRegion(k.ID) && len(k.tokens()) > 0 }
+func (k *Key) fences() bool { return len(k.tokens()) > 0 }
 
 // closed says whether a key in this state is closed in the boundary.
 func (s State) closed() bool { return s.bit()&(disabled|deleting) != 0 }
 
-// closed says whether the key is closed in the boundary: it stays so while it
-// waits for the material of an owner who has disabled it.
-func (k *Key) closed() bool { return k.State.closed() || k.awaitsDisabled }
+// othersOpen says whether some relative of the own key can be used.
+func (f *family) othersOpen() bool {
+	return slices.ContainsFunc(f.all, func(r *relative) bool {
+		return r != f.own && !r.cur.State.closed() && r.cur.fences()
+	})
+}
+
+// behind notes that the fence moves to an epoch for which no token has been
+// made yet. inStep are the relatives that move with it.
+func (f *family) behind(epoch uint64, inStep []*relative) {
+	for _, r := range inStep {
+		r.next.fence = fenceRecord{Epoch: epoch, Behind: true}
+	}
+}
+
+// inStep are the own key, its relatives that are at the same epoch, and those
+// that are closed: they have no tokens that count.
+func (f *family) inStep() (rs []*relative) {
+	for _, r := range f.all {
+		if r == f.own || r.cur.fence.Epoch == f.own.cur.fence.Epoch || r.cur.State.closed() {
+			rs = append(rs, r)
+		}
+	}
+	return rs
+}
+
+// renew gives a relative tokens of an epoch that the fence has reached; a
+// closed one keeps its dead ones.
+func (r *relative) renew(ctx context.Context, epoch uint64) error {
+	if r.next.State.closed() {
+		r.next.fence = fenceRecord{Epoch: epoch, Behind: true}
+		return nil
+	}
+	r.next.materials = slices.Clone(r.next.materials)
+	for i := range r.next.materials {
+		m := &r.next.materials[i]
+		if len(m.EKT) == 0 {
+			continue
+		}
+		ekt, err := r.k.cfg.Boundary.Current(ctx, m.EKT, epoch)
+		if err != nil {
+			return r.k.boundaryError("bring a token up to date", r.next, err)
+		}
+		m.EKT = ekt
+	}
+	r.next.fence = fenceRecord{Epoch: epoch}
+	return nil
+}
+
+// advance brings the tokens of those in step to an epoch that the fence has
+// reached, and makes edit's change with them in one commit.
+func (f *family) advance(ctx context.Context, epoch uint64, inStep []*relative, edit func() error) error {
+	return f.change(ctx, func() error {
+		if err := edit(); err != nil {
+			return err
+		}
+		for _, r := range inStep {
+			if err := r.renew(ctx, epoch); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func nothingElse() error { return nil }
 
 // close changes the state of a key to a closed one, and closes it in the
 // boundary. When it fails after the change the key is closed here, and asking
 // again closes it there.
 func (k *Keys) close(ctx context.Context, key *Key, operation string, edit func(next *Key)) error {
-	e := key.entry
-	e.write.Lock()
-	defer e.write.Unlock()
-	next, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
-		if k.over(next) {
-			return nil, missing(next.ARN)
-		}
-		if err := next.State.Permits(operation, next.ARN); err != nil {
-			return nil, err
-		}
-		if !next.State.closed() && next.fences() {
-			next.fence = fenceRecord{Epoch: next.fence.Epoch + 1, Behind: true}
-		}
-		edit(next)
-		return nil, nil
-	})
-	if err != nil || !next.fences() {
+	f, unlock, err := k.family(ctx, key.entry)
+	if err != nil {
 		return err
 	}
-	epoch, err := k.cfg.Boundary.RaiseFence(ctx, next.tokens()[0], next.fence.Epoch, true)
-	if err != nil {
-		return k.boundaryError("close the fence", next, err)
+	defer unlock()
+	was, inStep, live := f.own.cur, f.inStep(), f.othersOpen()
+	epoch := was.fence.Epoch + 1
+	switch {
+	case !live:
+	case was.State.closed() && !slices.ContainsFunc(inStep, (*relative).openBehind):
+		inStep, epoch = nil, 0 // what it had is dead, and its relatives have what they need
+	case was.State.closed() || was.fence.Behind:
+		epoch = was.fence.Epoch // a move that was interrupted
+	default:
+		// If its tokens are dead, because the store was rolled back, there is nothing to move the fence for, which would
+		// take its relatives' tokens along.
+		switch err := k.reach(ctx, was); {
+		case errors.Is(err, hsm.ErrFenced):
+			inStep, epoch = nil, 0
+		case err != nil:
+			return k.boundaryError("look at the fence", was, err)
+		}
 	}
-	if epoch == next.fence.Epoch {
+	err = f.change(ctx, func() error {
+		next := f.own.next
+		if k.over(next) {
+			return missing(next.ARN)
+		}
+		if err := next.State.Permits(operation, next.ARN); err != nil {
+			return err
+		}
+		if !next.State.closed() && next.fences() && epoch > 0 {
+			f.behind(epoch, inStep)
+		}
+		edit(next)
+		return nil
+	})
+	own := f.own.cur
+	if err != nil || !own.fences() || epoch == 0 {
+		return err
+	}
+	now, err := k.cfg.Boundary.RaiseFence(ctx, own.tokens()[0], own.fence.Epoch, !live)
+	switch {
+	case err != nil:
+		return k.boundaryError("close the fence", own, err)
+	case live:
+		return f.advance(ctx, now, inStep, nothingElse)
+	case now == own.fence.Epoch:
 		return nil
 	}
 	// The boundary knows of later moves than this store.
-	_, err = k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
-		next.fence = fenceRecord{Epoch: epoch, Behind: true}
-		return nil, nil
-	})
-	return err
+	return f.change(ctx, func() error { f.behind(now, inStep); return nil })
 }
+
+// openBehind says whether the relative waits for tokens.
+func (r *relative) openBehind() bool { return !r.cur.State.closed() && r.cur.fence.Behind }
 
 // Enable lets an Enabled or Disabled key be used. It is also how the owner of
 // a key says that the key is to be used again after the store was restored
@@ -102,14 +190,12 @@ func (k *Keys) close(ctx context.Context, key *Key, operation string, edit func(
 // For a key whose conditions ask for proofs, ctx must carry that of this very
 // call (WithProof).
 func (k *Keys) Enable(ctx context.Context, key *Key) error {
-	e := key.entry
-	e.write.Lock()
-	defer e.write.Unlock()
-	cur, err := k.fresh(ctx, e)
+	f, unlock, err := k.family(ctx, key.entry)
 	if err != nil {
 		return err
 	}
-	cur = cur.asOf(k.cfg.Clock.Now())
+	defer unlock()
+	cur := f.own.cur.asOf(k.cfg.Clock.Now())
 	if k.over(cur) {
 		return missing(cur.ARN)
 	}
@@ -124,18 +210,27 @@ func (k *Keys) Enable(ctx context.Context, key *Key) error {
 			return k.boundaryError("look at the fence", cur, err)
 		}
 	}
+	enabled := func() error { f.own.next.State = StateEnabled; return nil }
 	if !cur.fences() {
-		_, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) { next.State = StateEnabled; return nil, nil })
-		return err
+		return f.change(ctx, enabled)
+	}
+	for _, r := range f.all {
+		if r == f.own || r.cur.State.closed() || !r.cur.fences() {
+			continue
+		}
+		// The fence is open for a relative: the key joins it, and nobody's tokens die.
+		switch err := k.reach(ctx, r.cur); {
+		case err == nil:
+			return f.advance(ctx, r.cur.fence.Epoch, []*relative{f.own}, enabled)
+		case !errors.Is(err, hsm.ErrFenced):
+			return k.boundaryError("look at the fence", cur, err)
+		}
 	}
 	epoch, err := k.cfg.Boundary.RaiseFence(ctx, cur.tokens()[0], 0, false)
 	if err != nil {
 		return k.boundaryError("open the fence", cur, err)
 	}
-	return k.advance(ctx, e, epoch, func(next *Key) ([]kv.Op, error) {
-		next.State = StateEnabled
-		return nil, nil
-	})
+	return f.advance(ctx, epoch, []*relative{f.own}, enabled)
 }
 
 // reach asks the boundary whether the key's tokens count.
@@ -147,77 +242,50 @@ func (k *Keys) reach(ctx context.Context, key *Key) error {
 	return err
 }
 
-// advance brings the key's tokens to an epoch that the fence has reached, and
-// makes edit's change with them in one commit. The caller holds e.write.
-func (k *Keys) advance(ctx context.Context, e *entry, epoch uint64, edit func(next *Key) ([]kv.Op, error)) error {
-	_, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
-		next.materials = slices.Clone(next.materials)
-		for i := range next.materials {
-			m := &next.materials[i]
-			if len(m.EKT) == 0 {
-				continue
-			}
-			ekt, err := k.cfg.Boundary.Current(ctx, m.EKT, epoch)
-			if err != nil {
-				return nil, k.boundaryError("bring a token up to date", next, err)
-			}
-			m.EKT = ekt
-		}
-		next.fence = fenceRecord{Epoch: epoch}
-		return edit(next)
-	})
-	return err
-}
-
 // refence makes a change after which every token from before is dead, while
 // the key goes on: first the intention, then the fence, then the tokens
-// together with the change. The caller holds e.write.
-func (k *Keys) refence(ctx context.Context, e *entry, edit func(next *Key) ([]kv.Op, error)) error {
-	cur, err := k.fresh(ctx, e)
-	if err != nil {
-		return err
+// together with the change.
+func (f *family) refence(ctx context.Context, edit func() error) error {
+	k, own := f.own.k, f.own.cur
+	if !own.fences() || own.State.closed() {
+		return f.change(ctx, edit) // a closed key has no token that counts
 	}
-	if !cur.fences() || cur.closed() {
-		_, err := k.changeLocked(ctx, e, nil, edit) // a closed key has no token that counts
-		return err
-	}
-	epoch := cur.fence.Epoch
-	if !cur.fence.Behind {
+	inStep := f.inStep()
+	epoch := own.fence.Epoch
+	if !own.fence.Behind {
 		// In a store that was rolled back the next epoch may be the one that the fence has: that must not pass for it.
-		if err := k.reach(ctx, cur); err != nil {
-			return k.boundaryError("look at the fence", cur, err)
+		if err := k.reach(ctx, own); err != nil {
+			return k.boundaryError("look at the fence", own, err)
 		}
 		epoch++
-		_, err := k.changeLocked(ctx, e, nil, func(next *Key) ([]kv.Op, error) {
-			next.fence = fenceRecord{Epoch: epoch, Behind: true}
-			return nil, nil
-		})
-		if err != nil {
+		if err := f.change(ctx, func() error { f.behind(epoch, inStep); return nil }); err != nil {
 			return err
 		}
 	}
-	if _, err := k.cfg.Boundary.RaiseFence(ctx, cur.tokens()[0], epoch, false); err != nil {
-		return k.boundaryError("raise the fence", cur, err)
+	if _, err := k.cfg.Boundary.RaiseFence(ctx, own.tokens()[0], epoch, false); err != nil {
+		return k.boundaryError("raise the fence", own, err)
 	}
-	return k.advance(ctx, e, epoch, edit)
+	return f.advance(ctx, epoch, inStep, edit)
 }
 
 // repair finishes what a crash, or a boundary that was away, interrupted.
 func (k *Keys) repair(ctx context.Context, e *entry) error {
-	e.write.Lock()
-	defer e.write.Unlock()
-	cur, err := k.fresh(ctx, e)
+	f, unlock, err := k.family(ctx, e)
 	if err != nil {
 		return gone(err)
 	}
-	switch {
+	defer unlock()
+	switch cur := f.own.cur; {
 	case !cur.fence.Behind || !cur.fences():
 		return nil
-	case cur.closed():
+	case !cur.State.closed():
+		return f.refence(ctx, nothingElse)
+	case f.othersOpen():
+		return nil // the fence is theirs to repair
+	default:
 		_, err := k.cfg.Boundary.RaiseFence(ctx, cur.tokens()[0], cur.fence.Epoch, true)
 		return err
 	}
-	return k.refence(ctx, e, func(*Key) ([]kv.Op, error) { return nil, nil })
 }
 
 // repairAll closes in the boundary what is closed in the store, and brings
@@ -296,14 +364,16 @@ func (k *Keys) PutConditions(ctx context.Context, u Use, next Conditions, comman
 			return &Error{Kind: Validation, Message: "The custodians, or their rules, are not sound.", Err: err}
 		}
 	}
-	e := u.Key.entry
-	e.write.Lock()
-	defer e.write.Unlock()
-	cur, err := k.fresh(ctx, e)
+	f, unlock, err := k.family(ctx, u.Key.entry)
 	if err != nil {
 		return err
 	}
-	if cur, err = k.check(u, cur, "PutKeyConditions"); err != nil {
+	defer unlock()
+	cur, err := k.check(u, f.own.cur, "PutKeyConditions")
+	if err != nil {
+		return err
+	}
+	if err := cur.leads(); err != nil {
 		return err
 	}
 	if !cur.fences() {
@@ -315,21 +385,24 @@ func (k *Keys) PutConditions(ctx context.Context, u Use, next Conditions, comman
 	if u.DryRun {
 		return errDryRun
 	}
-	_, err = k.changeLocked(ctx, e, nil, func(to *Key) ([]kv.Op, error) {
-		to.materials = slices.Clone(to.materials)
+	return f.change(ctx, func() error {
 		epoch := uint64(0)
-		for _, i := range to.sealingOrder(command) {
-			m := &to.materials[i]
-			ekt, now, err := k.cfg.Boundary.SealConditions(ctx, m.EKT, &next, epoch, command)
-			if err != nil {
-				return nil, k.boundaryError("seal conditions", cur, err)
+		members := slices.DeleteFunc(slices.Clone(f.all), func(r *relative) bool { return r == f.own })
+		for _, r := range slices.Insert(members, 0, f.own) { // the command is for the first
+			to := r.next
+			to.materials = slices.Clone(to.materials)
+			for _, i := range to.sealingOrder(command) {
+				m := &to.materials[i]
+				ekt, now, err := k.cfg.Boundary.SealConditions(ctx, m.EKT, &next, epoch, command)
+				if err != nil {
+					return k.boundaryError("seal conditions", cur, err)
+				}
+				m.EKT, epoch, command = ekt, now, nil
 			}
-			m.EKT, epoch, command = ekt, now, nil
+			to.conditions, to.fence = next, fenceRecord{Epoch: epoch, Behind: to.State.closed()}
 		}
-		to.conditions, to.fence = next, fenceRecord{Epoch: epoch, Behind: to.closed()}
-		return nil, nil
+		return nil
 	})
-	return err
 }
 
 // sealingOrder are the places of the materials with a token, the one first

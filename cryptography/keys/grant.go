@@ -463,34 +463,31 @@ func (k *Keys) removeGrant(ctx context.Context, u Use, grantID, operation string
 		return refuse(InvalidGrantID, "Invalid grant id %s", grantID)
 	}
 	e := u.Key.entry
-	e.write.Lock()
-	defer e.write.Unlock()
-	key, err := k.fresh(ctx, e)
+	f, unlock, err := k.family(ctx, e)
 	if err != nil {
 		return err
 	}
+	defer unlock()
 	g, ok := e.grants.get(grantID)
 	if !ok {
 		return refuse(NotFound, "Grant ID %s not found", grantID)
 	}
-	if _, err := k.check(u, key, operation); err != nil {
+	if _, err := k.check(u, f.own.cur, operation); err != nil {
 		return err
 	}
 	if u.DryRun {
 		return errDryRun
 	}
-	places := g.places()
-	err = k.refence(ctx, e, func(*Key) ([]kv.Op, error) {
-		ops := make([]kv.Op, 0, len(places)+1)
-		for _, p := range places {
-			ops = append(ops, kv.Op{Key: p, Delete: true})
+	err = f.refence(ctx, func() error {
+		for _, p := range g.places() {
+			f.own.more = append(f.own.more, kv.Op{Key: p, Delete: true})
 		}
-		return ops, nil
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	// changeLocked showed a new snapshot already, which makes every use that is on its way ask again; whoever asked
+	// refence showed a new snapshot already, which makes every use that is on its way ask again; whoever asked
 	// before this line and was answered with the grant meets the fence.
 	e.grants.remove(g)
 	next := *e.now.Load()

@@ -50,6 +50,7 @@ type faulty struct {
 	after  error // guarded by mu; commits write and answer it all the same
 	gets   error // guarded by mu; reads answer it
 	blind  bool  // guarded by mu; from the next failing commit on reads fail too
+	good   int   // guarded by mu; when positive, how many more commits succeed before they fail, less one
 }
 
 var errStore = errors.New("the wire to the store is cut")
@@ -60,8 +61,20 @@ func (f *faulty) set(before, after, gets error) {
 	f.before, f.after, f.gets = before, after, gets
 }
 
+// failAfter lets n more commits succeed, and none after them.
+func (f *faulty) failAfter(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.good = n + 1
+}
+
 func (f *faulty) Commit(ctx context.Context, conds []kv.Cond, ops []kv.Op) (kv.Rev, error) {
 	f.mu.Lock()
+	if f.good > 0 {
+		if f.good--; f.good == 0 {
+			f.before = errStore
+		}
+	}
 	before, after := f.before, f.after
 	if f.blind && (before != nil || after != nil) {
 		f.gets, f.blind = errStore, false

@@ -90,7 +90,7 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 		}
 		// First the boundary: from here on nothing opens a token of this key, out of whatever backup it comes. What it
 		// states of that is in the log before the key is out of the store.
-		if cur.fences() {
+		if cur.fences() && len(f.all) == 1 { // else its relatives go on with what it had
 			statement, err := k.cfg.Boundary.Destroy(ctx, cur.tokens())
 			if err == nil && k.cfg.Destroyed != nil {
 				err = k.cfg.Destroyed(ctx, cur, statement)

@@ -59,6 +59,7 @@ type Key struct {
 	entry            *entry
 	away             string // the Region, unless it is the home Region
 	destroyed        bool   // a tombstone: only in the store
+	same             sameKey
 }
 
 // Policy is the key policy, compiled and bound to the ids of its principals;

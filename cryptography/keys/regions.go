@@ -288,34 +288,58 @@ func (f *family) in(region string) *relative {
 	return nil
 }
 
-// changeFamily replaces the records of a key and of all its relatives by what
-// edit makes of copies of them, in one commit: a crash leaves either all as
-// they were or all changed. It takes their write locks.
-func (k *Keys) changeFamily(ctx context.Context, e *entry, edit func(f *family) error) (*family, error) {
+// family takes the write locks of a key and of all its relatives.
+func (k *Keys) family(ctx context.Context, e *entry) (f *family, unlock func(), err error) {
 	rs, unlock, err := k.lock(ctx, e)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer unlock()
-	f := &family{all: rs}
+	f = &family{all: rs}
 	for _, r := range rs {
-		next := *r.cur.asOf(k.cfg.Clock.Now())
-		r.next = &next
 		if r.e == e {
 			f.own = r
 		}
 	}
 	if f.own == nil {
-		return nil, missing(k.ARN(e.account, e.id))
+		unlock()
+		return nil, nil, missing(k.ARN(e.account, e.id))
 	}
-	if err := edit(f); err != nil {
-		return nil, err
+	return f, unlock, nil
+}
+
+// change replaces the records of a family by what edit makes of the copies
+// (next), in one commit: a crash leaves either all as they were or all
+// changed.
+func (f *family) change(ctx context.Context, edit func() error) (err error) {
+	k := f.own.k
+	for _, r := range f.all {
+		if r.cur, err = r.k.fresh(ctx, r.e); err != nil {
+			return err
+		}
+		next := *r.cur.asOf(k.cfg.Clock.Now()) // a change builds on what the key is now, not on what it was
+		r.next, r.more = &next, nil
+	}
+	if err := edit(); err != nil {
+		return err
 	}
 	f.follow()
 	if err := k.all.commit(ctx, f); err != nil {
+		return err
+	}
+	for _, r := range f.all {
+		r.cur = r.next
+	}
+	return nil
+}
+
+// changeFamily is family and one change of it.
+func (k *Keys) changeFamily(ctx context.Context, e *entry, edit func(f *family) error) (*family, error) {
+	f, unlock, err := k.family(ctx, e)
+	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	defer unlock()
+	return f, f.change(ctx, func() error { return edit(f) })
 }
 
 // commit writes a family and shows it.

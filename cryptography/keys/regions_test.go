@@ -164,7 +164,7 @@ func TestRegionsMayComeAndGoWhileTheyHoldNoKeys(t *testing.T) {
 func TestRelatedKeysShareTheirMaterialAndNothingElse(t *testing.T) {
 	w := newRegions(t)
 	ctx := w.Context()
-	home, away, far := w.at(us), w.at(eu), w.at(ap)
+	home, away := w.at(us), w.at(eu)
 	k := home.createMultiRegion()
 	if !strings.HasPrefix(k.ID, "mrk-") || len(k.ID) != 36 || k.MultiRegionType() != keys.Primary {
 		t.Fatalf("a multi-Region key is %+v", k)
@@ -181,7 +181,7 @@ func TestRelatedKeysShareTheirMaterialAndNothingElse(t *testing.T) {
 	w.must(away.CreateAlias(ctx, replica, "alias/elsewhere"))
 	w.replicate(k, ap)
 	for range 2 {
-		home, away, far = w.at(us), w.at(eu), w.at(ap)
+		home, away = w.at(us), w.at(eu)
 		w.wantFamily(k.ID, "us-east-1 PRIMARY Enabled, eu-central-1 REPLICA Enabled, ap-southeast-2 REPLICA Enabled")
 		p, r := home.now(k), away.now(k)
 		if r.MaterialID != p.MaterialID || r.Spec != p.Spec || r.Usage != p.Usage || r.Origin != p.Origin || r.ARN != p.RelatedARN(eu) {
@@ -213,7 +213,7 @@ func TestRelatedKeysShareTheirMaterialAndNothingElse(t *testing.T) {
 		w.reopen()
 	}
 	// Enabled is each for itself.
-	home, away, far = w.at(us), w.at(eu), w.at(ap)
+	away, far := w.at(eu), w.at(ap)
 	w.must(away.Disable(ctx, away.now(k)))
 	w.wantFamily(k.ID, "us-east-1 PRIMARY Enabled, eu-central-1 REPLICA Disabled, ap-southeast-2 REPLICA Enabled")
 	if _, _, err := away.Decrypt(ctx, use(away.now(k)), before, ctxMap("a", "1")); !errors.Is(err, &keys.Error{Kind: keys.Disabled}) {

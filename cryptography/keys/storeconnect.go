@@ -215,6 +215,9 @@ func (e *storeEntry) hangUp() {
 	e.client, e.raw, e.dialed = nil, nil, nil
 }
 
+// errSettled: there is nothing to change.
+var errSettled = errors.New("keys: nothing to change")
+
 // RewrapStores seals the key tokens of all stores anew (rewrap is the HSM's),
 // after the domain's key was rotated.
 func (k *Keys) RewrapStores(ctx context.Context, rewrap func(ctx context.Context, ekt []byte) ([]byte, error)) error {
@@ -223,9 +226,15 @@ func (k *Keys) RewrapStores(ctx context.Context, rewrap func(ctx context.Context
 	k.stores.mu.RUnlock()
 	for _, storeID := range ids {
 		_, err := k.changeStore(ctx, storeID, func(s *Store) (err error) {
-			s.ekt, err = rewrap(ctx, s.ekt)
+			before := s.ekt
+			if s.ekt, err = rewrap(ctx, before); err == nil && bytes.Equal(s.ekt, before) {
+				err = errSettled
+			}
 			return err
 		})
+		if errors.Is(err, errSettled) {
+			continue
+		}
 		if refused, ok := errors.AsType[*Error](err); err != nil && !(ok && refused.Kind == StoreNotFound) { // deleted meanwhile
 			return fmt.Errorf("keys: rewrap %s: %w", storeID, err)
 		}

@@ -47,7 +47,7 @@ func (k *Keys) check(u Use, cur *Key, operation string) (*Key, error) {
 	if !cur.expires.IsZero() {
 		cur = cur.asOf(k.cfg.Clock.Now())
 	}
-	if cur != u.Key {
+	if cur != u.Key && cur.meaning() != u.Key.meaning() {
 		if u.Again == nil {
 			return nil, &Error{Kind: Unavailable, Message: cur.ARN + " was changed during the call."}
 		}

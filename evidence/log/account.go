@@ -55,7 +55,7 @@ type accountFile struct {
 	Account string `json:"account"`
 	Slot    uint16 `json:"slot"`
 	Salt    []byte `json:"salt"`
-	Handle  []byte `json:"handle"` // of the audit key, for the KeyStore
+	Handle  []byte `json:"handle"` // of the audit key, for the KeyStore; in an account guarded by mu
 	Public  []byte `json:"public"`
 }
 

@@ -245,7 +245,7 @@ func (s *scan) dek(keyID [16]byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	dek, err := s.log.cfg.Keys.OpenDEK(s.ctx, s.account.Account, s.account.Handle, k.Enc, k.CT, record.KeyInfo(s.account.Account, keyID))
+	dek, err := s.log.cfg.Keys.OpenDEK(s.ctx, s.account.Account, s.account.handle(), k.Enc, k.CT, record.KeyInfo(s.account.Account, keyID))
 	if err != nil {
 		return nil, fmt.Errorf("%w: audit key: %w", ErrUnavailable, err)
 	}

@@ -86,7 +86,9 @@ func TestTheDocumentOfTheConditionKeysIsThatOfTheRows(t *testing.T) {
 // sets finds the condition keys that the code sets, by the literals that it sets them with. Simulations and test cases
 // set what they are told to.
 var (
-	sets    = regexp.MustCompile(`\.(?:Set|Add)\("((?:aws|kms|iam|sts|s3|organizations|leadglass|ec2|cloudtrail):[^"]*)"`)
+	sets = regexp.MustCompile(`\.(?:Set|Add)\("((?:aws|kms|iam|sts|s3|organizations|leadglass|ec2|cloudtrail):[^"]*)"`)
+	// The subjects of service/kms get them in pairs.
+	pairs   = regexp.MustCompile(`"(kms:[A-Z][A-Za-z]*)", (?:string|messageType)\(`)
 	without = []string{"identity/authz", "identity/simulator", "identity/policy"}
 )
 
@@ -104,7 +106,7 @@ func keysThatTheCodeSets(t *testing.T) map[string]string {
 				return nil
 			}
 			text, err := os.ReadFile(path)
-			for _, m := range sets.FindAllStringSubmatch(string(text), -1) {
+			for _, m := range append(sets.FindAllStringSubmatch(string(text), -1), pairs.FindAllStringSubmatch(string(text), -1)...) {
 				found[m[1]] = rel
 			}
 			return err

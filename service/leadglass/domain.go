@@ -20,6 +20,7 @@ import (
 type Domain interface {
 	Command(ctx context.Context, signed []byte) (quorum.CommandResult, error)
 	State(ctx context.Context) ([]byte, error)
+	Token(ctx context.Context) ([]byte, error) // the newest that this plane keeps; empty: none
 	HSM(number int) (client *hsm.Client, identity []byte, ok bool)
 	HSMs(ctx context.Context) []HSM
 }
@@ -95,7 +96,11 @@ func (s *Service) getDomain(ctx context.Context, _ *api.GetDomainInput) (*api.Ge
 	if err != nil {
 		return nil, fmt.Errorf("service/leadglass: %w", err)
 	}
-	out := &api.GetDomainOutput{DomainState: state, StateHash: quorum.HashState(state)}
+	token, err := s.Domain.Token(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("service/leadglass: %w", err)
+	}
+	out := &api.GetDomainOutput{DomainState: state, StateHash: quorum.HashState(state), DomainToken: token}
 	for _, h := range s.Domain.HSMs(ctx) {
 		x := api.HSM{Number: new(int32(h.Number)), Running: new(h.Running), Serving: new(h.Serving), LogSize: new(int64(h.LogSize)), LogProblem: h.LogProblem}
 		if h.Running {

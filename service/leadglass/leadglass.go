@@ -37,6 +37,19 @@ type Health struct {
 	Boundaries      []Boundary
 	Warnings        []string
 	Authentication  Authentication
+	DomainKeys      DomainKeys
+}
+
+// DomainKeys is how far the HSM's domain keys are rotated, and the key tokens
+// sealed anew under the active one.
+type DomainKeys struct {
+	Active  string    // id; empty: not known yet
+	Made    time.Time // the active one
+	Keys    int       // held, the active one among them
+	Running bool      // tokens are being sealed anew
+	Tokens  int       // done, by the pass that runs or by the last one
+	Left    int       // under older keys when they were last counted
+	Problem string    // empty: none
 }
 
 // Authentication is how requests are authenticated (sigv4 section 9).
@@ -169,6 +182,12 @@ func (s *Service) getHealth(context.Context, *api.GetHealthInput) (*api.GetHealt
 		RevocationStreamAge: new(h.Authentication.StreamAge.Milliseconds()),
 		SigningKeysIssued:   new(int64(h.Authentication.Issued)), SigningKeysKept: new(int64(h.Authentication.Kept)),
 	}}
+	if k := h.DomainKeys; k.Active != "" {
+		out.DomainKeys = &api.DomainKeys{
+			ActiveKeyId: k.Active, CreationDate: k.Made, Keys: new(int64(k.Keys)), Rewrapping: new(k.Running),
+			TokensRewrapped: new(int64(k.Tokens)), TokensLeft: new(int64(k.Left)), Problem: k.Problem,
+		}
+	}
 	for _, b := range h.Boundaries {
 		out.Boundaries = append(out.Boundaries, api.Boundary{
 			Name: b.Name, Running: new(b.Running), LockedDown: new(b.LockedDown), Measures: b.Measures, Missing: b.Missing,

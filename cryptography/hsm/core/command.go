@@ -276,6 +276,7 @@ func (h *HSM) modify(held *custody, arguments any, name string) (change, uint64)
 	var d *domain
 	var err error
 	if rekey {
+		state.Keys = h.kept(state, h.cfg.Now())
 		d, err = held.d.withKey(state, h.cfg.Memory, h.cfg.Now())
 	} else {
 		d, err = held.d.with(state)
@@ -298,6 +299,9 @@ func (h *HSM) propose(held *custody, d *domain, order standing) (change, uint64)
 		next := *held
 		next.d, next.standing = d, order
 		ch.next = &next
+		if before := held.d; before != nil {
+			ch.then = func() { before.release(d) }
+		}
 	}
 	return ch, link.StatusOK
 }
@@ -413,9 +417,10 @@ func (h *HSM) install(held *custody, a *quorum.InstallArguments) (change, uint64
 	if err != nil || !held.d.shares(d) {
 		return change{}, link.StatusWrongToken
 	}
+	d.adopt(held.d)
 	next := *held
 	next.d, next.standing = d, order
-	return change{next: &next}, link.StatusOK
+	return change{next: &next, then: func() { held.d.release(d) }}, link.StatusOK
 }
 
 // recover makes this HSM the only one of a domain whose members are lost, with

@@ -4,6 +4,9 @@
 // Open unseals what this HSM kept, or makes an identity and, unless it is told
 // to await one, a domain of its own; HSM.Serve answers one host. command.go is
 // where the domain's operators are obeyed, operations.go what hosts can ask.
+// Whether a key may be used is decided in one place, call.use in conditions.go:
+// by the conditions that are sealed into its token, by its fence (fence.go) and
+// by the caller's own signed request (proof.go).
 //
 // Key material comes in three places: the domain's own keys and the identity's,
 // which lie in an arena of secret memory for as long as the process lives; the
@@ -13,8 +16,7 @@
 // GOEXPERIMENT=runtimesecret and which otherwise lives until the memory is
 // used again.
 //
-// Not done here: HSMs never talk to each other; tokens are carried. No domain
-// key is dropped, whatever its age. A key token with a condition that this
+// Not done here: HSMs never talk to each other; tokens are carried. A key token with a condition that this
 // version cannot enforce is denied.
 //
 // Promised: no operation outputs key material in the clear, and a token or a
@@ -86,11 +88,12 @@ type HSM struct {
 	changing   sync.Mutex    // held while a next custody is made
 	turns      turns         // of what takes long
 
-	mu    sync.RWMutex
-	held  *custody                   // guarded by mu; what it points to does not change
-	hosts map[link.HostID]*link.Peer // guarded by mu
-	ready bool                       // guarded by mu; no host can be placed any more
-	extra []attest.Root              // guarded by mu; roots that the supervisor trusts
+	mu     sync.RWMutex
+	held   *custody                   // guarded by mu; what it points to does not change
+	hosts  map[link.HostID]*link.Peer // guarded by mu
+	ready  bool                       // guarded by mu; no host can be placed any more
+	extra  []attest.Root              // guarded by mu; roots that the supervisor trusts
+	report map[dkID]bool              // guarded by mu; replaced, not changed: see unused
 }
 
 func (c *Config) valid() error {

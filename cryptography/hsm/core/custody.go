@@ -222,6 +222,7 @@ func (h *HSM) enact(next *custody) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.held = next
+	h.report = nil // it was about the state before
 	if next.d == nil {
 		h.newest.Store(0) // serials of another domain are no news
 	}

@@ -61,7 +61,8 @@ func (d *domain) with(state quorum.DomainState) (*domain, error) {
 }
 
 // withKey is the domain in another state and with a new active key; the one
-// before only decrypts from then on.
+// before only decrypts from then on. Of the older ones it has those that the
+// state names.
 func (d *domain) withKey(state quorum.DomainState, memory *secret.Arena, now time.Time) (*domain, error) {
 	key, err := randomSecret(memory, dkLen)
 	if err != nil {
@@ -74,9 +75,9 @@ func (d *domain) withKey(state quorum.DomainState, memory *secret.Arena, now tim
 		state.Keys[i].State = quorum.KeyDecryptOnly
 	}
 	state.Keys = append(state.Keys, quorum.DomainKey{ID: next.active, Created: uint64(now.UnixMilli()), State: quorum.KeyActive})
-	next.keys = make(map[dkID]*secret.Bytes, len(d.keys)+1)
-	for id, key := range d.keys {
-		next.keys[id] = key
+	next.keys = make(map[dkID]*secret.Bytes, len(state.Keys))
+	for _, k := range state.Keys {
+		next.keys[k.ID] = d.keys[k.ID]
 	}
 	next.keys[next.active] = key
 	return next.with(state)
@@ -90,11 +91,6 @@ func (d *domain) following() quorum.DomainState {
 	state.Serial++
 	state.Previous = quorum.HashState(d.encoded)
 	return state
-}
-
-// rotated is the domain with a new active key.
-func (d *domain) rotated(memory *secret.Arena, now time.Time) (*domain, error) {
-	return d.withKey(d.following(), memory, now)
 }
 
 // created is when the active key was made.

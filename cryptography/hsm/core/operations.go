@@ -75,6 +75,8 @@ func operations() map[uint64]operation {
 		message.OpCommandLog:  {"CommandLog", host, true, (*call).commandLog},
 		message.OpDomainState: {"DomainState", host, false, (*call).domainState},
 
+		message.OpUnused: {"Unused", supervisor, false, (*call).unused},
+
 		message.OpTrustRoots:       {"TrustRoots", supervisor, false, (*call).trustRoots},
 		message.OpAttestationRoots: {"AttestationRoots", host, false, (*call).attestationRoots},
 

@@ -69,7 +69,9 @@ func (c *call) rotate() uint64 {
 		return link.StatusDenied
 	default:
 		var err error
-		if next.d, err = held.d.rotated(h.cfg.Memory, now); err != nil {
+		state := held.d.following()
+		state.Keys = h.kept(state, now)
+		if next.d, err = held.d.withKey(state, h.cfg.Memory, now); err != nil {
 			return link.StatusInternal
 		}
 		if c.result.Record, err = next.d.export(held.standing); err != nil {
@@ -87,6 +89,7 @@ func (c *call) rotate() uint64 {
 	if err := h.enact(&next); err != nil {
 		return link.StatusInternal
 	}
+	held.d.release(next.d)
 	return link.StatusOK
 }
 
@@ -109,24 +112,35 @@ func (h *HSM) follow(held *custody, token []byte, now uint64) (*domain, uint64) 
 	if err != nil || !held.d.shares(next) {
 		return nil, link.StatusWrongToken
 	}
+	next.adopt(held.d)
 	return next, link.StatusOK
 }
 
 // leadsTo says whether a state is that of own after rotations that the
-// standing order allows, one for each serial between them.
+// standing order allows, one for each serial between them, and with no key gone that
+// this member would not have let go.
 func (s standing) leadsTo(own quorum.DomainState, previous []byte, next quorum.DomainState, now uint64) bool {
-	made := len(next.Keys) - len(own.Keys)
-	if made < 1 || next.Serial-own.Serial != uint64(made) || made == 1 && !slices.Equal(next.Previous, previous) {
+	fresh := next.Keys // those that are left when the ones that we have are taken away
+	made := next.Serial - own.Serial
+	if made < 1 || made > uint64(len(fresh)) || made == 1 && !slices.Equal(next.Previous, previous) {
 		return false
 	}
-	for i, k := range next.Keys[:len(own.Keys)] {
-		if k.ID != own.Keys[i].ID || k.Created != own.Keys[i].Created || k.State != quorum.KeyDecryptOnly {
-			return false
+	for i, k := range own.Keys {
+		newer := len(own.Keys) - 1 - i + int(made)
+		k.State = quorum.KeyDecryptOnly
+		switch {
+		case len(fresh) > 0 && fresh[0] == k:
+			fresh = fresh[1:]
+		case !spent(k, newer, own.Retention, activeKey(next.Keys).Created):
+			return false // let go before its time
 		}
 	}
+	if uint64(len(fresh)) != made {
+		return false
+	}
 	before := activeKey(own.Keys).Created
-	for i, k := range next.Keys[len(own.Keys):] {
-		if active := i == made-1; !s.allows(k.Created, before) || k.Created > now+clockSkew || active != (k.State == quorum.KeyActive) {
+	for i, k := range fresh {
+		if active := i == len(fresh)-1; !s.allows(k.Created, before) || k.Created > now+clockSkew || active != (k.State == quorum.KeyActive) {
 			return false
 		}
 		before = k.Created

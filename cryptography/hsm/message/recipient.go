@@ -6,6 +6,7 @@ import "github.com/leadglass/leadglass/cryptography/hsm/link"
 const (
 	OpTrustRoots       = 78 // supervisor only, before OpReady: further roots of attestation documents
 	OpAttestationRoots = 79 // the roots in force
+	OpUnused           = 80 // supervisor only: ids of domain keys under which it has found no token, see Params.Data
 )
 
 // A Root is a certificate that attestation documents may end in, as package

@@ -46,12 +46,13 @@ const (
 const (
 	paramSpec      = 7
 	paramRecipient = 17
+	paramProof     = 18
 	paramAlg       = 19
 	paramToAlg     = 22
 )
 
 // Asymmetric says whether encoded parameters name a key spec other than the
-// symmetric one, a recipient, or an algorithm by its name: then the operation is
+// symmetric one, a recipient, a proof, or an algorithm by its name: then the operation is
 // one of public-key cryptography, which takes a hundred times as long. It looks at
 // nothing else, so that a symmetric operation pays almost nothing for the
 // question.
@@ -65,7 +66,7 @@ func Asymmetric(params []byte) bool {
 			if spec := r.Text(); spec != SpecSymmetric && spec != "" {
 				return true
 			}
-		case last == paramRecipient, last == paramAlg, last == paramToAlg:
+		case last == paramRecipient, last == paramProof, last == paramAlg, last == paramToAlg:
 			return true
 		case last > paramToAlg:
 			return false

@@ -38,7 +38,11 @@ func TestAKeyFileSignsWhatItSignedBefore(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, public := key.Public()
-		for _, passphrase := range []string{"", "correct horse"} {
+		passphrases := []string{""}
+		if kind == quorum.P384 { // deriving a key takes most of a second
+			passphrases = append(passphrases, "correct horse")
+		}
+		for _, passphrase := range passphrases {
 			file, err := key.Encode([]byte(passphrase))
 			if err != nil {
 				t.Fatal(err)

@@ -76,6 +76,7 @@ func (m *Main) Run() error {
 	if err := m.Ready(message.Setup(a.hostSPKI, a.identitySPKI)); err != nil {
 		return fmt.Errorf("core: ready: %w", err)
 	}
+	defer a.hangUp()
 	return link.Serve(m.FrontLink, &link.ServerConfig{
 		Identity: a.identitySPKI,
 		Sign: func(digest []byte) ([]byte, error) {
@@ -110,6 +111,7 @@ type authority struct {
 	hostSPKI, identitySPKI []byte
 	hsm                    []byte
 	hsmLink                io.ReadWriteCloser
+	hsmClient              *link.Client // guarded by open
 
 	operations atomic.Uint64
 	issued     atomic.Uint64        // keys of the day
@@ -159,6 +161,15 @@ func newAuthority(m *Main) (*authority, error) {
 	return a, nil
 }
 
+// hangUp ends the link to the HSM.
+func (a *authority) hangUp() {
+	a.open.Lock()
+	defer a.open.Unlock()
+	if a.hsmClient != nil {
+		_ = a.hsmClient.Close()
+	}
+}
+
 var (
 	errRefused = errors.New("core: refused")
 	errState   = errors.New("core: a file of the authority does not open: changed, or of another domain")
@@ -199,6 +210,8 @@ func lookup(op uint64) (operation, bool) {
 	switch op {
 	case message.OpOpen:
 		return operation{true, (*authority).openRoot}, true
+	case message.OpRewrapRoot:
+		return operation{true, (*authority).rewrapRoot}, true
 	case message.OpNewSecret:
 		return operation{false, (*authority).newSecret}, true
 	case message.OpWitness:

@@ -55,7 +55,12 @@ func (a *authority) openRoot(*message.Params, *result) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() // nothing more is asked of the HSM
+	opened := false
+	defer func() {
+		if !opened {
+			_ = c.Close()
+		}
+	}()
 	key, id, err := a.fetchRoot(ctx, c)
 	if err != nil {
 		return err
@@ -93,6 +98,8 @@ func (a *authority) openRoot(*message.Params, *result) error {
 	if err := a.attempts.load(a, next); err != nil {
 		return err
 	}
+	// The link stays, for rewrapRoot alone.
+	a.hsmClient, opened = c, true
 	a.root.Store(next)
 	return nil
 }
@@ -105,13 +112,7 @@ func (a *authority) fetchRoot(ctx context.Context, c *link.Client) (key *secret.
 		return nil, id, err
 	}
 	call := func(op uint64, token []byte, p *hsm.Params, take func(*hsm.Result) error) error {
-		return c.Call(ctx, op, token, p.Append, func(body []byte) error {
-			var r hsm.Result
-			if err := r.Parse(body); err != nil {
-				return err
-			}
-			return take(&r)
-		})
+		return ask(ctx, c, op, token, p, take)
 	}
 	keep := func(r *hsm.Result) (err error) {
 		if len(r.Data) != 32 {
@@ -126,13 +127,8 @@ func (a *authority) fetchRoot(ctx context.Context, c *link.Client) (key *secret.
 	}
 	var token, blob []byte
 	if found {
-		in := link.NewReader(stored)
-		if in.Array() != 3 {
-			in.Fail()
-		}
-		token, blob = in.Bytes(), in.Bytes()
-		if copy(id[:], in.Bytes()) != len(id) || in.Done() != nil {
-			return nil, id, errState
+		if token, blob, id, err = parseRoot(stored); err != nil {
+			return nil, id, err
 		}
 		if err := call(hsm.OpDecrypt, token, &hsm.Params{Blob: blob, Context: bound}, keep); err != nil {
 			return nil, id, fmt.Errorf("core: root key: %w", err)
@@ -155,9 +151,7 @@ func (a *authority) fetchRoot(ctx context.Context, c *link.Client) (key *secret.
 	if err != nil {
 		return nil, id, fmt.Errorf("core: root key: %w", err)
 	}
-	out := link.AppendArray(nil, 3)
-	out = link.AppendBytes(link.AppendBytes(link.AppendBytes(out, token), blob), id[:])
-	return key, id, a.store.Save(rootName, out)
+	return key, id, a.saveRoot(token, blob, id)
 }
 
 // saveState seals and stores a file of this process. The name is part of the

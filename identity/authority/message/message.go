@@ -28,6 +28,7 @@ const (
 	OpWitnessChunks = 22
 	OpWitnessPost   = 23
 	OpCallerKey     = 24 // which public key checks a credential's SigV4A signatures, stated for the HSM
+	OpRewrapRoot    = 25 // seal the root key's token anew under the HSM's domain key that Message names
 	OpNewSigner     = 50 // a key for an account's identity tokens
 	OpSignIdentity  = 51
 )
