@@ -35,7 +35,9 @@ func (c *Client) ImportBegin(ctx context.Context, bits int, algorithm string, sp
 // public key. The HSM does not use it after notAfter; the zero time is never.
 // A token of another key is ErrWrongToken, one that is too old ErrExpired,
 // what does not decrypt ErrAuthFailed, and what does but is no such key
-// ErrMaterial.
+// ErrMaterial. If the key asks for caller proof, ErrDenied says that the
+// owner's signed ImportKeyMaterial of just this is missing, or that the token
+// is too old.
 func (c *Client) ImportKey(ctx context.Context, token, wrapped []byte, spec KeySpec, notAfter time.Time) (Key, error) {
 	var k Key
 	p := spec.params()
@@ -47,7 +49,7 @@ func (c *Client) ImportKey(ctx context.Context, token, wrapped []byte, spec KeyS
 		k.EKT, k.Public = bytes.Clone(r.Token), bytes.Clone(r.Public)
 		copy(k.MaterialID[:], r.Material)
 	})
-	if errors.Is(err, ErrDenied) {
+	if errors.Is(err, ErrDenied) && (spec.Conditions == nil || !spec.Conditions.CallerProof) {
 		err = ErrExpired // nothing else that is sealed into an import token can refuse a host
 	}
 	return k, err
