@@ -86,7 +86,7 @@ func TestTheDocumentOfTheConditionKeysIsThatOfTheRows(t *testing.T) {
 // sets finds the condition keys that the code sets, by the literals that it sets them with. Simulations and test cases
 // set what they are told to.
 var (
-	sets    = regexp.MustCompile(`\.(?:Set|Add)\("((?:aws|kms|iam|sts|s3|organizations|leadglass|ec2|cloudtrail):[^"]*)"`)
+	sets = regexp.MustCompile(`\.(?:Set|Add)\("((?:aws|kms|iam|sts|s3|organizations|leadglass|ec2|cloudtrail):[^"]*)"`)
 	// The subjects of service/kms get them in pairs.
 	pairs   = regexp.MustCompile(`"(kms:[A-Z][A-Za-z]*)", (?:string|messageType)\(`)
 	without = []string{"identity/authz", "identity/simulator", "identity/policy"}
