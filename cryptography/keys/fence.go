@@ -379,6 +379,10 @@ func (k *Keys) PutConditions(ctx context.Context, u Use, next Conditions, comman
 	if !cur.fences() {
 		return refuse(Unsupported, "%s has no key material of its own in this Region to seal conditions into.", cur.ARN)
 	}
+	// A proof speaks of one Region's key and of ciphertexts that the boundary sees: these keys would open no more.
+	if next.CallerProof && (cur.MultiRegion != nil || cur.CustomKeyStoreID != "") {
+		return refuse(Unsupported, "%s is a multi-Region key or in a custom key store, for which a caller's request proves nothing.", cur.ARN)
+	}
 	if len(next.Context) > 0 && cur.Spec != SpecSymmetric {
 		return refuse(Unsupported, "%s has no encryption context, and so no condition can ask for one.", cur.ARN)
 	}
