@@ -386,6 +386,16 @@ func (k *Keys) PutConditions(ctx context.Context, u Use, next Conditions, comman
 	if len(next.Context) > 0 && cur.Spec != SpecSymmetric {
 		return refuse(Unsupported, "%s has no encryption context, and so no condition can ask for one.", cur.ARN)
 	}
+	if next.CallerProof {
+		// The boundary compares the caller's request with what it is asked to do: with the key's ARN, which related keys
+		// do not share, and with the ciphertext, of which it sees the inner one alone.
+		switch {
+		case cur.MultiRegion != nil:
+			return refuse(Unsupported, "%s is a multi-Region key, of which no request can be proven to the HSM.", cur.ARN)
+		case cur.Origin == OriginStore:
+			return refuse(Unsupported, "%s is in an external key store, and requests with its ciphertexts cannot be proven to the HSM.", cur.ARN)
+		}
+	}
 	if u.DryRun {
 		return errDryRun
 	}
