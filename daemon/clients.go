@@ -182,11 +182,13 @@ func (d *Daemon) firstKey(ctx context.Context, account string) (string, *secret.
 	return k.ID, k.Secret, err
 }
 
-// writeConfig replaces the config file, which holds no secret.
+// writeConfig replaces the config file, which holds no secret. The AWS CLI of
+// version 1 would fetch values that are URLs, such as the endpoint of an
+// external key store, unless it is told not to.
 func (d *Daemon) writeConfig(path string) error {
 	var b bytes.Buffer
 	for _, profile := range []string{"operator", "customer"} {
-		fmt.Fprintf(&b, "[profile %s]\nregion = %s\nendpoint_url = %s\n\n", profile, d.cfg.Region, d.URL())
+		fmt.Fprintf(&b, "[profile %s]\nregion = %s\nendpoint_url = %s\ncli_follow_urlparam = false\n\n", profile, d.cfg.Region, d.URL())
 	}
 	tmp := path + ".new"
 	if err := os.WriteFile(tmp, b.Bytes(), 0o600); err != nil {

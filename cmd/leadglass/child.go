@@ -24,6 +24,9 @@ func runChild(args []string) (code int, isChild bool) {
 	if len(args) == 5 && args[1] == hsm.TokenCommand {
 		if err := runToken(args[2:]); err != nil {
 			os.Stderr.WriteString("leadglass " + args[1] + ": " + err.Error() + "\n")
+		if args[1] == "hsm" { // a custodian may have typed it
+			os.Stderr.WriteString("leadglass: leadglass hsm --help lists what custodians do\n")
+		}
 			return 1, true
 		}
 		return 0, true
@@ -40,6 +43,9 @@ func runChild(args []string) (code int, isChild bool) {
 	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
 	if err := boundary.Run(role); err != nil {
 		os.Stderr.WriteString("leadglass " + args[1] + ": " + err.Error() + "\n")
+		if args[1] == "hsm" { // a custodian may have typed it
+			os.Stderr.WriteString("leadglass: leadglass hsm --help lists what custodians do\n")
+		}
 		return 1, true
 	}
 	return 0, true
@@ -88,7 +94,7 @@ func collecting() <-chan time.Time {
 	if !secret.Erasing {
 		return nil
 	}
-	return time.Tick(secret.CollectPeriod)
+	return time.Tick(time.Second)
 }
 
 func authorityRole(env *boundary.Env) error {

@@ -109,6 +109,9 @@ func describeCommand(w io.Writer, s quorum.SignedCommand, c quorum.Command, stat
 			signers = append(signers, state.Operators[at])
 		}
 	}
+	if c.Name == quorum.LoosenConditions {
+		fmt.Fprintln(w, "  rule       the custodians decide whom the key's own token names (leadglass key conditions)")
+	}
 	if state == nil {
 		return nil
 	}

@@ -182,7 +182,8 @@ func addProfile(p profile, credentialsFile, configFile string) error {
 	if section != "default" {
 		section = "profile " + section
 	}
-	config := fmt.Sprintf("[%s]\nregion = %s\nendpoint_url = %s\n\n", section, p.Region, p.Endpoint)
+	// The AWS CLI of version 1 would fetch values that are URLs, such as --xks-proxy-uri-endpoint.
+	config := fmt.Sprintf("[%s]\nregion = %s\nendpoint_url = %s\ncli_follow_urlparam = false\n\n", section, p.Region, p.Endpoint)
 	if err := appendPrivate(configFile, []byte(config)); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leadglass/leadglass/identity/federation/exampleissuer"
+	"github.com/leadglass/leadglass/isolation/attest/exampleenclave"
 )
 
 // records are what the tour protects: real, de-identified patient records.
@@ -45,7 +46,11 @@ exits 1 if a claim does not hold.
 
 Then the two hospitals join a group and are put under a guardrail that even
 their administrators cannot lift, and hospital A's doctors sign in by the
-hospital's own OpenID Connect issuer, each to her ward's records and no other's.`,
+hospital's own OpenID Connect issuer, each to her ward's records and no other's.
+
+At last three custodians of two organisations take the HSM's domain over, keys
+stay in a hospital's cellar, belong to a program, are imported and rotated, and
+every HSM is lost but one in a safe.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if out.format != "text" && out.format != "json" {
@@ -131,6 +136,14 @@ type tour struct {
 	keyARN         string
 	wrapped        []byte // the data key under hospital A's key
 	sealed         []byte // the records under the data key
+
+	flags    []string // that the plane was started with
+	unlocked bool     // this machine cannot lock an HSM down
+	desk     string   // folder of the custodians' files
+	enclaves *exampleenclave.Authority
+	release  releasedKey
+	vault    *vault
+	kept     []kept // what must open when all HSMs were lost
 }
 
 func (t *tour) add(c claim) {
@@ -144,12 +157,18 @@ func (t *tour) run(ctx context.Context) error {
 		return fmt.Errorf("cannot start an issuer: %w", err)
 	}
 	defer t.issuer.Close()
+	store, err := t.prepareVault()
+	if err != nil {
+		return fmt.Errorf("cannot prepare an external key store: %w", err)
+	}
+	flags = append(append(flags, store...), "--hsm-members", "2")
 	p, err := startPlane(ctx, filepath.Join(t.dir, "plane"), flags...)
 	if err != nil && strings.Contains(err.Error(), "--insecure-no-lockdown") {
 		// The tour goes on where a machine cannot lock the boundaries down, and says so: that claim does hold here, that
 		// nothing runs unprotected unnoticed. A plane for real data is started so only by whoever decides to.
 		why := err
-		if p, err = startPlane(ctx, filepath.Join(t.dir, "plane"), append(flags, "--insecure-no-lockdown")...); err == nil {
+		t.unlocked, flags = true, append(flags, "--insecure-no-lockdown")
+		if p, err = startPlane(ctx, filepath.Join(t.dir, "plane"), flags...); err == nil {
 			t.add(claim{
 				Promise: "3: key material only in the HSM process", Claim: "A boundary that cannot be locked down does not start unless told so in words", By: "operator",
 				Tried:    "leadglass serve on this machine",
@@ -160,8 +179,8 @@ func (t *tour) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot start a plane: %w", err)
 	}
-	t.plane = p
-	defer p.stop()
+	t.plane, t.flags = p, flags
+	defer func() { _ = t.plane.stop() }() // the one that runs then
 	for _, chapter := range []func(context.Context) error{
 		t.openAccounts,
 		t.protectRecords,
@@ -174,6 +193,17 @@ func (t *tour) run(ctx context.Context) error {
 		t.prove,
 		t.guardrail,
 		t.federate,
+		t.foundDomain,
+		t.rotateDomain,
+		t.addHSM,
+		t.keepAtHome,
+		t.sealToProgram,
+		t.sealFile,
+		t.signRecords,
+		t.shred,
+		t.rotate,
+		t.loseOneHSM,
+		t.loseAllHSMs,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -30,7 +30,7 @@ type Rewrap struct {
 	Active hsm.DomainKeyID                                       // whose tokens are in order
 	Seal   func(ctx context.Context, ekt []byte) ([]byte, error) // (*hsm.Client).Rewrap
 	// InFlight is how many tokens the boundary is given at once, and so the most that a caller's request can have to
-	// wait for; zero: 4.
+	// wait for; zero: 8.
 	InFlight int
 	Rate     int           // tokens a second at most; zero: as many as there is time for
 	Done     func(now int) // hears of tokens that are durable; nil: nobody does
@@ -39,12 +39,11 @@ type Rewrap struct {
 // Rewrapped is what a pass did.
 type Rewrapped struct {
 	Tokens  int // sealed anew and durable
-	Changed int // were changed meanwhile, and wait for the next pass
 	Refused int // the boundary does not seal them anew: expired, of a later version, or of a domain that it does not know
 }
 
 const (
-	rewrapInFlight = 4
+	rewrapInFlight = 8
 	rewrapRecords  = kv.MaxOps/2 - 4  // of one commit: each has a condition and an operation
 	rewrapBytes    = kv.MaxCommit / 2 // of one commit, about
 )
@@ -58,7 +57,7 @@ func (k *Keys) Rewrap(ctx context.Context, how Rewrap) (done Rewrapped, err erro
 	p := &rewrapPass{how: how, all: k.all, clock: k, began: k.cfg.Clock.Now()}
 	for _, region := range k.all.names {
 		if err := k.all.keys[region].RewrapStores(ctx, p.sealStore); err != nil {
-			return p.done, err
+			return p.result(), err
 		}
 	}
 	ids := map[string]bool{}
@@ -70,19 +69,32 @@ func (k *Keys) Rewrap(ctx context.Context, how Rewrap) (done Rewrapped, err erro
 			return true
 		})
 	}
-	var batch []string
-	records, size := 0, 0
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		n, bytes := p.weight(id)
-		if len(batch) > 0 && (records+n > rewrapRecords || size+bytes > rewrapBytes) {
-			if err := p.batch(ctx, batch); err != nil {
-				return p.done, err
+	// The boundary seals the next batch while the store takes the one before.
+	sealed := make(chan sealedBatch)
+	var ahead sync.WaitGroup
+	defer ahead.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before the wait
+	ahead.Go(func() {
+		defer close(sealed)
+		for batch := range p.batches(slices.Sorted(maps.Keys(ids))) {
+			next := p.prepare(ctx, batch)
+			select {
+			case sealed <- next:
+			case <-ctx.Done():
+				return
 			}
-			batch, records, size = nil, 0, 0
+			if next.err != nil {
+				return
+			}
 		}
-		batch, records, size = append(batch, id), records+n, size+bytes
+	})
+	for next := range sealed {
+		if err := p.take(ctx, next); err != nil {
+			return p.result(), err
+		}
 	}
-	return p.done, p.batch(ctx, batch)
+	return p.result(), ctx.Err()
 }
 
 // DomainKeys counts the tokens under each of the boundary's domain keys, in all
@@ -124,7 +136,43 @@ type rewrapPass struct {
 	all   *regions
 	clock *Keys
 	began time.Time
-	done  Rewrapped
+
+	mu   sync.Mutex
+	done Rewrapped // guarded by mu
+}
+
+// sealedBatch is what the boundary made for some keys.
+type sealedBatch struct {
+	ids   []string
+	fresh map[string][]byte // old token -> new one; nil: refused
+	err   error
+}
+
+func (p *rewrapPass) result() Rewrapped {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.done
+}
+
+// batches parts keys so that the records of each part fit into one commit.
+func (p *rewrapPass) batches(ids []string) func(yield func([]string) bool) {
+	return func(yield func([]string) bool) {
+		var batch []string
+		records, size := 0, 0
+		for _, id := range ids {
+			n, bytes := p.weight(id)
+			if len(batch) > 0 && (records+n > rewrapRecords || size+bytes > rewrapBytes) {
+				if !yield(batch) {
+					return
+				}
+				batch, records, size = nil, 0, 0
+			}
+			batch, records, size = append(batch, id), records+n, size+bytes
+		}
+		if len(batch) > 0 {
+			yield(batch)
+		}
+	}
 }
 
 // old says whether a token is under another domain key than the active one.
@@ -145,7 +193,9 @@ func (p *rewrapPass) sealStore(ctx context.Context, ekt []byte) ([]byte, error) 
 }
 
 func (p *rewrapPass) note(n int) {
+	p.mu.Lock()
 	p.done.Tokens += n
+	p.mu.Unlock()
 	if p.how.Done != nil {
 		p.how.Done(n)
 	}
@@ -165,12 +215,9 @@ func (p *rewrapPass) weight(id string) (records, bytes int) {
 	return records, bytes
 }
 
-// batch seals the tokens of some keys anew and writes them in one commit.
-func (p *rewrapPass) batch(ctx context.Context, ids []string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	fresh := map[string][]byte{} // old token -> new
+// prepare has the boundary seal the tokens of some keys anew.
+func (p *rewrapPass) prepare(ctx context.Context, ids []string) sealedBatch {
+	out := sealedBatch{ids: ids, fresh: map[string][]byte{}}
 	for _, id := range ids {
 		for _, r := range p.all.relatives(id) {
 			cur := r.e.now.Load()
@@ -179,19 +226,27 @@ func (p *rewrapPass) batch(ctx context.Context, ids []string) error {
 			}
 			for _, ekt := range cur.asOf(p.clock.now()).tokens() {
 				if p.old(ekt) {
-					fresh[string(ekt)] = nil
+					out.fresh[string(ekt)] = nil
 				}
 			}
 		}
 	}
-	if err := p.seal(ctx, fresh); err != nil {
-		return err
+	out.err = p.seal(ctx, out.fresh)
+	return out
+}
+
+// take writes a batch in one commit.
+func (p *rewrapPass) take(ctx context.Context, b sealedBatch) error {
+	if b.err != nil {
+		return b.err
 	}
-	n, err := p.put(ctx, ids, fresh)
-	if errors.Is(err, kv.ErrTooLarge) && len(ids) > 1 {
-		// The records are larger than they seemed. Nothing was written; what was sealed is sealed once more.
-		half := len(ids) / 2
-		return errors.Join(p.batch(ctx, ids[:half]), p.batch(ctx, ids[half:]))
+	n, err := p.put(ctx, b.ids, b.fresh)
+	if errors.Is(err, kv.ErrTooLarge) && len(b.ids) > 1 {
+		// The records are larger than they seemed. Nothing was written.
+		half := len(b.ids) / 2
+		return errors.Join(
+			p.take(ctx, sealedBatch{ids: b.ids[:half], fresh: b.fresh}),
+			p.take(ctx, sealedBatch{ids: b.ids[half:], fresh: b.fresh}))
 	}
 	if err != nil {
 		return fmt.Errorf("keys: rewrap: %w", err)
@@ -203,7 +258,7 @@ func (p *rewrapPass) batch(ctx context.Context, ids []string) error {
 // seal asks the boundary for the new tokens. Related keys have one token, and
 // it stays one. One that the boundary refuses stays as it is.
 func (p *rewrapPass) seal(ctx context.Context, fresh map[string][]byte) error {
-	var mu sync.Mutex // guards fresh's values, p.done.Refused and problem
+	var mu sync.Mutex // guards fresh's values and problem
 	var problem error
 	var workers sync.WaitGroup
 	work := make(chan string)
@@ -216,7 +271,9 @@ func (p *rewrapPass) seal(ctx context.Context, fresh map[string][]byte) error {
 				case err == nil:
 					fresh[ekt] = sealed
 				case errors.Is(err, hsm.ErrDenied), errors.Is(err, hsm.ErrWrongToken), errors.Is(err, hsm.ErrStale):
+					p.mu.Lock()
 					p.done.Refused++
+					p.mu.Unlock()
 				default:
 					problem = err
 				}
@@ -264,11 +321,6 @@ func (p *rewrapPass) put(ctx context.Context, ids []string, fresh map[string][]b
 			}
 		}
 	}
-	for ekt, sealed := range fresh {
-		if sealed != nil && !used[ekt] {
-			p.done.Changed++
-		}
-	}
 	if len(f.all) == 0 {
 		return 0, nil
 	}
@@ -300,7 +352,7 @@ func (k *Key) resealed(now time.Time, fresh map[string][]byte, used map[string]b
 // pace waits until the rate allows for more.
 func (p *rewrapPass) pace(ctx context.Context) error {
 	if p.how.Rate > 0 {
-		due := p.began.Add(time.Duration(p.done.Tokens) * time.Second / time.Duration(p.how.Rate))
+		due := p.began.Add(time.Duration(p.result().Tokens) * time.Second / time.Duration(p.how.Rate))
 		if wait := due.Sub(p.clock.cfg.Clock.Now()); wait > 0 {
 			select {
 			case <-ctx.Done():

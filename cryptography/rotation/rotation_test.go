@@ -256,6 +256,7 @@ func TestADomainWithOperatorsRotatesWithinTheirCommandAndAllMembersFollow(t *tes
 		t.Errorf("without a standing command: %+v", s)
 	}
 	var failed, calls atomic.Int64
+	var jump sync.RWMutex // a clock that jumps ends the sessions of calls under way
 	stop := make(chan struct{})
 	var group sync.WaitGroup
 	for c := range 3 {
@@ -266,11 +267,13 @@ func TestADomainWithOperatorsRotatesWithinTheirCommandAndAllMembersFollow(t *tes
 					return
 				default:
 				}
+				jump.RLock()
 				u := keys.Use{Key: held[i]}
 				blob, err := p.keys.Encrypt(ctx, u, []byte("x"), nil)
 				if err == nil {
 					_, _, err = p.keys.Decrypt(ctx, u, blob, nil)
 				}
+				jump.RUnlock()
 				if calls.Add(1); err != nil {
 					failed.Add(1)
 					t.Log(err)
@@ -300,7 +303,9 @@ func TestADomainWithOperatorsRotatesWithinTheirCommandAndAllMembersFollow(t *tes
 			}
 			active = s.ActiveKey
 		}
+		jump.Lock()
 		p.clock.Advance(day)
+		jump.Unlock()
 		if i%20 == 19 {
 			order()
 		}

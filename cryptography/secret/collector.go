@@ -1,17 +1,10 @@
 package secret
 
-import (
-	"runtime"
-	"time"
-)
-
-// CollectPeriod is how often the collector of a process that works is to be
-// ticked (hsm-domain section 1).
-const CollectPeriod = time.Second
+import "runtime"
 
 // A Collector bounds how long that lives which Do leaves on the heap: it is
 // erased when the garbage collector finds it, and that may be long after the
-// last operation. The zero value is ready. Its ticks are one goroutine's.
+// last operation. The zero value is ready. Its ticks are one goroutine's, one a second (hsm-domain section 1).
 type Collector struct{ seen uint64 }
 
 // Tick collects garbage if there were operations since it last did, and says

@@ -15,7 +15,7 @@ import (
 // materialMetadata sets what metadata says of a key's material. The id is
 // that of a symmetric key which has its material.
 func materialMetadata(m *kms.KeyMetadata, key *keys.Key) {
-	if key.Symmetric() && key.State != keys.StatePendingImport && key.State != keys.StateCreating {
+	if key.Symmetric() && key.Origin != keys.OriginStore && key.State != keys.StatePendingImport && key.State != keys.StateCreating {
 		m.CurrentKeyMaterialId = key.MaterialID
 	}
 	model, validTo := key.Expiration()

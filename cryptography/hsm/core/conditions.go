@@ -75,6 +75,29 @@ func (c *call) outputsPlaintext() bool {
 	return false
 }
 
+// leads says whether plaintext may move from one key to another inside the
+// HSM, as far as the first key's conditions go.
+//
+// A caller's request names the key to which it goes, and it goes to no other.
+// What only an attested recipient may see goes to no material that somebody
+// else may know: imported material is known to whoever imported it, and a host
+// imports what it likes. Nor does it go to another key at a host's word: what
+// is sealed into that one now, another member of the domain may not have heard
+// of, and opens it by a token from before.
+func (c *call) leads(from, to *attributes) bool {
+	s := &from.sealed
+	if s.CallerProof && !c.proof.body.member("DestinationKeyId").means(to) {
+		return false
+	}
+	if !s.Attests() || from.material == to.material {
+		return s.Releases(&to.sealed)
+	}
+	return s.Releases(&to.sealed) && to.origin == originHere && (s.CallerProof || from.name == to.name)
+}
+
+// originHere is the origin of material that the HSM made and nobody knows.
+const originHere = "AWS_KMS"
+
 // met says whether the recipient was attested and measured as one of the sets
 // asks. Registers of zeros measure nothing (kms-recipient-attestation section
 // 3, step 7), and neither a debug enclave nor a simulated one, of which nobody

@@ -104,7 +104,8 @@ func TestPlaintextOfAnAttestedKeyLeavesInNoOtherWay(t *testing.T) {
 		"ReEncrypt to one of another measure":      {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("c", message.Conditions{Measurements: []message.Measurement{measured(0, 8)}})}, link.StatusDenied},
 		"ReEncrypt to one of any measure":          {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("d", message.Conditions{Attested: true})}, link.StatusDenied},
 		"ReEncrypt to one of this and another one": {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("e", message.Conditions{Measurements: []message.Measurement{measured(0, 7), measured(0, 8)}})}, link.StatusDenied},
-		"ReEncrypt to one as strict":               {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("f", want)}, link.StatusOK},
+		"ReEncrypt to one as strict":               {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("f", want)}, link.StatusDenied},
+		"ReEncrypt to the same key":                {message.OpReEncrypt, message.Params{Blob: blob, ToToken: token}, link.StatusOK},
 		"ReEncrypt to one that others can loosen":  {message.OpReEncrypt, message.Params{Blob: blob, ToToken: h.sealed("g", message.Conditions{Measurements: want.Measurements, Custodians: keepers(t, 1).encoded})}, link.StatusDenied},
 	} {
 		if _, status := h.do(c.op, token, c.p); status != c.status {

@@ -65,9 +65,12 @@ type fenceShard struct {
 	idle   *sync.Cond        // on mu; broadcast when a write has ended
 }
 
-// digest stands for what is sealed into a token: conditions, role, custodians.
+// digest stands for what is sealed into a token: origin, conditions, role,
+// custodians. The origin is there so that nobody can import material that he
+// knows into a sealed key whose material the HSM made.
 func (a *attributes) digest() (d [16]byte) {
-	b := append([]byte("leadglass conditions v1\x00"), a.sealed.AppendAttribute(nil, a.role)...)
+	b := link.AppendText([]byte("leadglass conditions v1\x00"), a.origin)
+	b = a.sealed.AppendAttribute(b, a.role)
 	sum := sha256.Sum256(append(b, a.sealed.Custodians...))
 	copy(d[:], sum[:])
 	return d

@@ -84,7 +84,7 @@ func fits(spec, usage string) bool {
 // generateOther makes a key of any spec but the symmetric one.
 func (c *call) generateOther() uint64 {
 	p := &c.params
-	if !fits(p.Spec, p.Usage) || p.Origin != "AWS_KMS" {
+	if !fits(p.Spec, p.Usage) || p.Origin != originHere {
 		return link.StatusBadRequest
 	}
 	if n := hmacLen(p.Spec); n > 0 {

@@ -129,7 +129,36 @@ func (c *call) importKey() uint64 {
 		p.Epoch = c.h.fences.get(fenceOf(p.Name)).Epoch
 		c.result.Record = message.Fence{Epoch: p.Epoch}.Append(nil)
 	}
-	return c.make(p.Spec, p.Usage, p.Origin, material)
+	if status := c.make(p.Spec, p.Usage, p.Origin, material); status != link.StatusOK {
+		return status
+	}
+	return c.provesImport()
+}
+
+// provesImport: who could put material that he knows into a key would read all
+// that is encrypted under it from then on. So the owner of a key that asks for
+// caller proof has to sign the import, and just this material. make has found
+// that the conditions are the key's.
+func (c *call) provesImport() uint64 {
+	p := &c.params
+	a := attributes{name: p.Name}
+	if len(p.Conditions) == 0 {
+		return link.StatusOK
+	}
+	if a.sealed.Parse(p.Conditions) != nil {
+		return link.StatusBadRequest
+	}
+	if !a.sealed.CallerProof {
+		return link.StatusOK
+	}
+	if status := c.proves(&a, "ImportKeyMaterial"); status != link.StatusOK {
+		return status
+	}
+	body := &c.proof.body
+	if !body.member("KeyId").means(&a) || !sameBlob(body, "EncryptedKeyMaterial", p.Blob) {
+		return link.StatusDenied
+	}
+	return link.StatusOK
 }
 
 // unwrapMaterial decrypts the call's blob into the call's memory.

@@ -185,7 +185,7 @@ func (c *call) openTo() ([]byte, uint64) {
 	if status == link.StatusOK {
 		status = c.use(&c.attrs, c.params.ToContext)
 	}
-	if status == link.StatusOK && !from.sealed.Releases(&c.attrs.sealed) {
+	if status == link.StatusOK && !c.leads(&from, &c.attrs) {
 		status = link.StatusDenied
 	}
 	return material, status
@@ -232,7 +232,7 @@ func (c *call) generateKey() uint64 {
 	if p.Spec != message.SpecSymmetric {
 		return c.generateOther()
 	}
-	if p.Usage != usageEncrypt || p.Origin != "AWS_KMS" {
+	if p.Usage != usageEncrypt || p.Origin != originHere {
 		return link.StatusBadRequest
 	}
 	hbk := c.material[:32]
