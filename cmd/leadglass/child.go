@@ -52,7 +52,7 @@ func runChild(args []string) (code int, isChild bool) {
 }
 
 func hsmRole(env *boundary.Env) error {
-	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup, Ready: env.Ready, Build: version(), Lock: env.Report.Walls(), Minute: time.Tick(time.Minute)}
+	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup, Ready: env.Ready, Build: version(), Lock: env.Report.Walls(), Minute: time.Tick(time.Minute), Second: collecting()}
 	for _, l := range env.Links {
 		m.Links = append(m.Links, l)
 	}
@@ -89,10 +89,18 @@ func runToken(args []string) error {
 	return pkcs11.Serve(os.NewFile(3, "hsm"), o, bytes.TrimSpace(pin))
 }
 
+// collecting ticks where it bounds the life of dead secrets, and nowhere else.
+func collecting() <-chan time.Time {
+	if !secret.Erasing {
+		return nil
+	}
+	return time.Tick(time.Second)
+}
+
 func authorityRole(env *boundary.Env) error {
 	m := authority.Main{
 		Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup,
-		FrontLink: env.Links[0], HSMLink: env.Files[0], Ready: env.Ready,
+		FrontLink: env.Links[0], HSMLink: env.Files[0], Ready: env.Ready, Second: collecting(),
 	}
 	return m.Run()
 }
