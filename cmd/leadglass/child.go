@@ -24,9 +24,9 @@ func runChild(args []string) (code int, isChild bool) {
 	if len(args) == 5 && args[1] == hsm.TokenCommand {
 		if err := runToken(args[2:]); err != nil {
 			os.Stderr.WriteString("leadglass " + args[1] + ": " + err.Error() + "\n")
-		if args[1] == "hsm" { // a custodian may have typed it
-			os.Stderr.WriteString("leadglass: leadglass hsm --help lists what custodians do\n")
-		}
+			if args[1] == "hsm" { // a custodian may have typed it
+				os.Stderr.WriteString("leadglass: leadglass hsm --help lists what custodians do\n")
+			}
 			return 1, true
 		}
 		return 0, true
