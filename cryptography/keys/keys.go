@@ -22,10 +22,17 @@
 // quotas of its own, in a Keys of its own (In). Only multi-Region keys reach
 // over that border: regions.go and replicate.go.
 //
+// Keys have material that the boundary made (rotation.go makes more of it) or
+// that their owner brings (import.go). Those of an external key store have the
+// boundary's, and around it a second key that their owner holds (external.go).
+// Create refuses everything else. What must hold even when this package is in
+// other hands, or its store was rolled back, the boundary enforces: sealed
+// conditions and fences (fence.go). Rewrap brings tokens under the boundary's
+// newest domain key (rewrap.go).
+//
 // One process owns the tables K, G, g and R of its store: others may read them,
 // and a foreign write is noticed as a conflict and refused. Formats at rest
-// are in record.go. Keys have material that the boundary made or that their
-// owner brings (import.go); Create refuses everything else.
+// are in record.go.
 package keys
 
 import (

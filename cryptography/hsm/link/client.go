@@ -333,6 +333,10 @@ func (c *Client) frame(frame []byte) error {
 	delete(c.pending, counter)
 	c.mu.Unlock()
 	if s == nil || s.id != id {
+		if p != nil { // fail no longer knows it
+			p.err = ErrClosed
+			p.done <- struct{}{}
+		}
 		return fmt.Errorf("%w: answer for an unknown session", ErrProtocol)
 	}
 	if p == nil {

@@ -2,6 +2,7 @@ package redteam_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -43,7 +44,7 @@ func (f *files) Load(name string) ([]byte, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b, ok := f.all[name]
-	return b, ok, nil
+	return bytes.Clone(b), ok, nil // whoever loads a secret wipes it
 }
 
 func (f *files) Save(name string, b []byte) error {
@@ -432,24 +433,15 @@ func (w *world) fails(what string, op uint64, token []byte, p message.Params) {
 // A tap is a wire that the attacker reads and writes.
 type tap struct {
 	net.Conn
-	mu       sync.Mutex
-	sent     [][]byte                    // guarded by mu; what the host wrote, write by write
-	received []byte                      // guarded by mu
-	change   func(read []byte)           // guarded by mu; what the host is to read instead
-	inject   func(written []byte) []byte // guarded by mu; what the HSM is to read instead
+	mu     sync.Mutex
+	sent   [][]byte          // guarded by mu; what the host wrote, write by write
+	change func(read []byte) // guarded by mu; spoils what the host is to read
 }
 
 func (w *tap) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	w.sent = append(w.sent, bytes.Clone(b))
-	inject := w.inject
 	w.mu.Unlock()
-	if inject != nil {
-		if _, err := w.Conn.Write(inject(bytes.Clone(b))); err != nil {
-			return 0, err
-		}
-		return len(b), nil
-	}
 	return w.Conn.Write(b)
 }
 
@@ -457,9 +449,12 @@ func (w *tap) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.received = append(w.received, b[:n]...)
 	if w.change != nil {
 		w.change(b[:n])
 	}
 	return n, err
+}
+
+func contextFor(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
 }
