@@ -171,6 +171,16 @@ func TestAKeyWhoseMaterialWasDeletedEndsInTheBoundaryToo(t *testing.T) {
 	if d, err := hsm.OpenDestruction(statement, member.Member.HSK); err != nil || d.Key != k.ARN {
 		t.Errorf("stated %+v, %v", d, err)
 	}
+	// What it was closed by is good for nothing else, also of a key that is open.
+	open := w.create(acct)
+	closing, err := w.hsm.ClosingToken(t.Context(), hsm.KeySpec{Origin: keys.OriginKMS, KeyARN: open.ARN})
+	w.must(err)
+	if _, err := w.hsm.Client.Encrypt(t.Context(), closing, []byte("p"), nil); !errors.Is(err, hsm.ErrWrongToken) {
+		t.Errorf("a closing token encrypts: %v", err)
+	}
+	if _, _, err := w.hsm.Client.GenerateDataKey(t.Context(), closing, 32, nil, true); !errors.Is(err, hsm.ErrWrongToken) {
+		t.Errorf("a closing token makes data keys: %v", err)
+	}
 	// A host with the token and every epoch to try cannot bring it back.
 	if err := w.stale(token, blob); !errors.Is(err, hsm.ErrFenced) {
 		t.Errorf("a token out of a backup: %v", err)

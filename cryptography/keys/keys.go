@@ -89,6 +89,7 @@ type Boundary interface {
 	Current(ctx context.Context, ekt []byte, epoch uint64) (newEKT []byte, err error)
 	SealConditions(ctx context.Context, ekt []byte, next *hsm.Conditions, epoch uint64, command []byte) (newEKT []byte, now uint64, err error)
 	Destroy(ctx context.Context, ekts [][]byte) (statement []byte, err error)
+	ClosingToken(ctx context.Context, spec hsm.KeySpec) (ekt []byte, err error)
 	Status(ctx context.Context) (hsm.Status, error)
 
 	DecryptFor(ctx context.Context, ekt, blob []byte, alg string, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, error)

@@ -128,22 +128,20 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 
 // lastTokens are those by which the boundary is told that a key ends. Of one
 // whose imported material was deleted or has expired there is none, and yet
-// backups may hold some: then it is a token of material that was never used,
-// made for this, which the boundary's statement names.
+// backups may hold some: then it is one that is made for this and opens
+// nothing; the boundary's statement names its material.
 func (k *Keys) lastTokens(ctx context.Context, key *Key) ([][]byte, error) {
 	if key.fences() || len(key.materials) == 0 {
 		return key.tokens(), nil
 	}
-	spec := key.boundary()
-	spec.Spec, spec.Usage, spec.Origin = SpecSymmetric, UsageEncrypt, OriginKMS
-	made, err := k.cfg.Boundary.GenerateKey(ctx, spec)
+	made, err := k.cfg.Boundary.ClosingToken(ctx, key.boundary())
 	switch {
 	case errors.Is(err, hsm.ErrFenced):
 		return nil, nil // the store was rolled back: what tokens its backups have are dead
 	case err != nil:
 		return nil, err
 	}
-	return [][]byte{made.EKT}, nil
+	return [][]byte{made}, nil
 }
 
 // bury removes the grants of a destroyed key and then its tombstone.
