@@ -1,4 +1,4 @@
-// Package daemon builds the whole plane from one Config: it starts the two
+// Package daemon builds the whole plane from one Config: it starts the
 // boundaries, opens the store and the audit log, wires the services to the
 // gate, and stops everything in the right order. It is the only package that
 // knows everyone, and it holds no logic of its own.

@@ -24,9 +24,6 @@ func runChild(args []string) (code int, isChild bool) {
 	if len(args) == 5 && args[1] == hsm.TokenCommand {
 		if err := runToken(args[2:]); err != nil {
 			os.Stderr.WriteString("leadglass " + args[1] + ": " + err.Error() + "\n")
-		if args[1] == "hsm" { // a custodian may have typed it
-			os.Stderr.WriteString("leadglass: leadglass hsm --help lists what custodians do\n")
-		}
 			return 1, true
 		}
 		return 0, true
@@ -52,7 +49,7 @@ func runChild(args []string) (code int, isChild bool) {
 }
 
 func hsmRole(env *boundary.Env) error {
-	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup, Ready: env.Ready, Build: version(), Lock: env.Report.Walls(), Minute: time.Tick(time.Minute)}
+	m := core.Main{Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup, Ready: env.Ready, Build: version(), Lock: env.Report.Walls(), Minute: time.Tick(time.Minute), Second: collecting()}
 	for _, l := range env.Links {
 		m.Links = append(m.Links, l)
 	}
@@ -89,10 +86,18 @@ func runToken(args []string) error {
 	return pkcs11.Serve(os.NewFile(3, "hsm"), o, bytes.TrimSpace(pin))
 }
 
+// collecting ticks where it bounds the life of dead secrets, and nowhere else.
+func collecting() <-chan time.Time {
+	if !secret.Erasing {
+		return nil
+	}
+	return time.Tick(time.Second)
+}
+
 func authorityRole(env *boundary.Env) error {
 	m := authority.Main{
 		Store: env.State, Memory: env.Memory, Now: time.Now, Setup: env.Setup,
-		FrontLink: env.Links[0], HSMLink: env.Files[0], Ready: env.Ready,
+		FrontLink: env.Links[0], HSMLink: env.Files[0], Ready: env.Ready, Second: collecting(),
 	}
 	return m.Run()
 }

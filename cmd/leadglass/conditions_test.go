@@ -154,6 +154,7 @@ func TestWhoSealsWhat(t *testing.T) {
 	keys := kms.NewFromConfig(sdkConfig(t, admin))
 	key := must(keys.CreateKey(ctx, &kms.CreateKeyInput{})).KeyMetadata
 	mac := must(keys.CreateKey(ctx, &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecHmac256, KeyUsage: kmstypes.KeyUsageTypeGenerateVerifyMac})).KeyMetadata
+	related := must(keys.CreateKey(ctx, &kms.CreateKeyInput{MultiRegion: aws.Bool(true)})).KeyMetadata
 	for name, c := range map[string]struct {
 		key        string
 		conditions map[string]any
@@ -165,6 +166,7 @@ func TestWhoSealsWhat(t *testing.T) {
 		"no hexadecimal digits":           {*key.Arn, map[string]any{"Measurements": []any{map[string]any{"Registers": map[string]string{"0": "x"}}}}, "ValidationException"},
 		"custodians who are none":         {*key.Arn, map[string]any{"CallerProof": true, "Custodians": []byte("x")}, "ValidationException"},
 		"what this version does not know": {*key.Arn, map[string]any{"CallerProof": true, "Moon": "full"}, "SerializationException"},
+		"a proof for a key in Regions":    {*related.Arn, map[string]any{"CallerProof": true}, "UnsupportedOperationException"},
 		"a context for a key without one": {*mac.Arn, map[string]any{"EncryptionContext": map[string]string{"a": "b"}}, "UnsupportedOperationException"},
 		"a key that there is not":         {"11111111-2222-3333-4444-555555555555", map[string]any{"CallerProof": true}, "NotFoundException"},
 	} {

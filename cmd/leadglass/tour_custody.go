@@ -16,7 +16,7 @@ import (
 	"github.com/leadglass/leadglass/isolation/attest/exampleenclave"
 )
 
-const custodyPromise = "2: no single party holds the keys"
+const custodyPromise = "no single party rules the keys"
 
 // program runs this program once more, in a folder, as anybody at a terminal
 // does, and returns what it says.

@@ -55,7 +55,7 @@ func (t *tour) loseOneHSM(ctx context.Context) error {
 	}
 	told := strings.Contains(domain, "DOES NOT RUN")
 	t.add(claim{
-		Promise:  "8: the loss of one machine loses nothing",
+		Promise:  "the loss of one machine loses nothing",
 		Claim:    "An HSM is lost and the plane goes on with the other",
 		By:       "an accident",
 		Tried:    fmt.Sprintf("hospital A opens its records %d times; SIGKILL to the first HSM after %d", calls, loss),
@@ -109,7 +109,7 @@ func (t *tour) loseAllHSMs(ctx context.Context) error {
 		lines = append(lines, fmt.Sprintf("%s: opens: %v", k.what, same))
 	}
 	t.add(claim{
-		Promise:  "8: the loss of one machine loses nothing",
+		Promise:  "the loss of one machine loses nothing",
 		Claim:    "Every HSM is lost but the one in the safe, and no key is lost",
 		By:       "Ana and Cy, with the medium from the safe",
 		Tried:    "destroy the state of both HSMs; a new HSM joins the domain at the one from the safe; leadglass serve --hsm-await-domain --hsm-command; open everything",

@@ -39,6 +39,7 @@ type KeySpec struct {
 	// both, and answers ErrFenced if they are others.
 	Conditions *Conditions // nil: none
 	Epoch      uint64
+	Present    bool // ImportKey alone: at whatever epoch the fence is; Key.Epoch says at which
 }
 
 // params are the parameters by which a key is made or imported.
@@ -55,6 +56,7 @@ type Key struct {
 	EKT        []byte   // the key, sealed under the domain key
 	MaterialID [32]byte // what a ciphertext blob names
 	Public     []byte   // SPKI, nil for a symmetric or HMAC key
+	Epoch      uint64   // of the token, if KeySpec.Present asked for it
 }
 
 // Status is what the HSM says of itself.

@@ -119,6 +119,15 @@ func (p *Pool) SyncFences(ctx context.Context) error {
 	return nil
 }
 
+// ClosingToken makes a token that is good for nothing but to close a key of
+// which there is no other any more.
+func (c *Client) ClosingToken(ctx context.Context, spec KeySpec) (ekt []byte, err error) {
+	p := spec.params()
+	p.Spec, p.Usage, p.Flags = SymmetricDefault, message.UsageClose, message.FlagClosed
+	err = c.call(ctx, message.OpGenerateKey, nil, &p, func(r *message.Result) { ekt = bytes.Clone(r.Token) })
+	return ekt, err
+}
+
 // Destroy closes a key for ever. The tokens of all its materials are brought
 // once more; the answer is the HSM's signed statement that it opens none of
 // them again (OpenDestruction).

@@ -495,6 +495,37 @@ func TestAFenceIsRaisedAtAllMembersOrTheyDoNotServe(t *testing.T) {
 	}
 	fenced("a destroyed key", sealed)
 
+	// One that did not follow a fence comes back when it has learned it, and not from nobody.
+	alone := hsm.NewPool(clients[0], clients[1])
+	lame, err := alone.GenerateKey(ctx, hsm.KeySpec{
+		Spec: hsm.SymmetricDefault, Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS", KeyARN: "arn:aws:kms:us-east-1:111122223333:key/aaaaabcd-12ab-34cd-56ef-1234567890ab",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clients[1].RaiseFence(ctx, lame.EKT, 0, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alone.RaiseFence(ctx, lame.EKT, 0, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := alone.Members(); len(got) != 1 || got[0] != clients[0] {
+		t.Fatalf("%d members are left after one did not follow", len(got))
+	}
+	alone.Remove(clients[0])
+	if err := alone.Admit(ctx, clients[1]); !errors.Is(err, hsm.ErrUnavailable) {
+		t.Errorf("admitted with what it missed: %v", err)
+	}
+	if err := alone.Admit(ctx, clients[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := alone.Admit(ctx, clients[1]); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(alone.Members()); n != 2 {
+		t.Errorf("%d members", n)
+	}
+
 	// So is one that is new in the domain.
 	fourth := waiting(t)
 	if err := p.pool.Admit(ctx, fourth.Client()); err == nil {

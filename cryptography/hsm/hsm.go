@@ -13,6 +13,9 @@
 // obeyed the HSMs alone decide. Each keeps a log of that, which a LogReader
 // follows and checks.
 //
+// What guards an HSM's seal (Guard: a TPM, a PKCS#11 token) is named when the
+// HSM is started, and is asked at its start alone.
+//
 // Not done here: key states, policies, grants and aliases
 // (cryptography/keys); what happens inside (cryptography/hsm/core, which this
 // package must not import).

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/leadglass/leadglass/cryptography/hsm/message"
@@ -45,10 +46,22 @@ func (c *Client) ImportKey(ctx context.Context, token, wrapped []byte, spec KeyS
 	if !notAfter.IsZero() {
 		p.NotAfter = uint64(notAfter.UnixMilli())
 	}
+	if spec.Present {
+		p.Flags = message.FlagCurrent
+	}
+	var bad error
 	err := c.call(ctx, message.OpImportKey, token, &p, func(r *message.Result) {
 		k.EKT, k.Public = bytes.Clone(r.Token), bytes.Clone(r.Public)
 		copy(k.MaterialID[:], r.Material)
+		if spec.Present {
+			var at message.Fence
+			bad = at.Parse(r.Record)
+			k.Epoch = at.Epoch
+		}
 	})
+	if err == nil && bad != nil {
+		err = fmt.Errorf("hsm: import: %w", bad)
+	}
 	if errors.Is(err, ErrDenied) && (spec.Conditions == nil || !spec.Conditions.CallerProof) {
 		err = ErrExpired // nothing else that is sealed into an import token can refuse a host
 	}

@@ -78,6 +78,30 @@ func TestANodeServesWithTheHSMsThatHaveTheNewestState(t *testing.T) {
 	if !n.Serves(0) || !n.Serves(1) || len(p.pool.Members()) != 2 {
 		t.Fatal("after the install not both serve")
 	}
+
+	// One that was left out while a fence moved learns of it, and serves again.
+	second := n.Processes()[1].Client()
+	n.Pool().Remove(second)
+	if n.Serves(1) {
+		t.Fatal("it was left out")
+	}
+	epoch, err := n.Client().RaiseFence(t.Context(), key.EKT, 0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Encrypt(t.Context(), key.EKT, []byte("p"), nil); err != nil {
+		t.Errorf("the one that missed the fence: %v", err)
+	}
+	if err := n.Refresh(t.Context()); err != nil || !n.Serves(1) {
+		t.Fatalf("after a refresh: %v, serves %v", err, n.Serves(1))
+	}
+	if _, err := second.Encrypt(t.Context(), key.EKT, []byte("p"), nil); !errors.Is(err, hsm.ErrFenced) {
+		t.Errorf("the token from before: %v", err)
+	}
+	if key.EKT, err = n.Client().Current(t.Context(), key.EKT, epoch); err != nil {
+		t.Fatal(err)
+	}
+
 	n.Processes()[0].Stop()
 	for range 20 {
 		if _, _, err := n.Client().GenerateDataKey(t.Context(), key.EKT, 32, nil, true); err != nil {

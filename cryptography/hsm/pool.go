@@ -44,13 +44,18 @@ func (p *Pool) Add(c *Client) { p.group.add(c) }
 // Admit brings together the fences of the pool's members and of one more, and
 // takes it in; it does nothing for one that is in. Without that a member that
 // was away, or is new in the domain, would take key tokens that the others
-// refuse, and so would they if it was they who were away.
+// refuse, and so would they if it was they who were away. One that is known not
+// to have followed a fence is not admitted before it learned it from another,
+// as long as this process lives.
 func (p *Pool) Admit(ctx context.Context, c *Client) error {
 	p.group.fences.Lock() // no fence moves between what it was brought and its first call
 	defer p.group.fences.Unlock()
 	members := p.group.list(false)
 	if slices.Contains(members, c) {
 		return nil
+	}
+	if len(members) == 0 && p.group.behind(c) {
+		return fmt.Errorf("hsm: a member is not admitted: %w: it did not follow a fence, and nobody is there who knows it", ErrUnavailable)
 	}
 	for _, m := range members {
 		err := SyncFences(ctx, m, c)
@@ -226,6 +231,7 @@ type group struct {
 
 	mu      sync.Mutex
 	members []*Client // guarded by mu; replaced, not changed, because calls under way hold it
+	missed  []*Client // guarded by mu; left out because they did not follow a fence
 	first   int       // guarded by mu; whose turn it is
 }
 
@@ -244,6 +250,25 @@ func (g *group) add(c *Client) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.members = append(slices.Clone(g.members), c)
+	g.missed = slices.DeleteFunc(g.missed, func(m *Client) bool { return m == c })
+}
+
+// miss leaves out a member that did not follow a fence.
+func (g *group) miss(c *Client) {
+	g.remove(c)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !slices.Contains(g.missed, c) {
+		g.missed = append(g.missed, c)
+	}
+}
+
+// behind says whether a member did not follow a fence and has not learned it
+// since.
+func (g *group) behind(c *Client) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.missed, c)
 }
 
 func (g *group) remove(c *Client) {
@@ -317,7 +342,7 @@ func (g *group) everywhere(ctx context.Context, op uint64, token []byte, params 
 			continue
 		}
 		if m.link.Call(ctx, message.OpRaiseFence, token, follow.Append, func([]byte) error { return nil }) != nil {
-			g.remove(m)
+			g.miss(m)
 		}
 	}
 	return nil

@@ -311,6 +311,8 @@ func TestConditionsOfAFamilyAreSetOnItsPrimary(t *testing.T) {
 	ward := keys.Conditions{Context: map[string]string{"ward": "3"}}
 	err := w.at(eu).PutConditions(ctx, use(w.at(eu).now(k)), ward, nil)
 	w.refused(err, keys.Unsupported, k.RelatedARN(eu)+" is not a multi-region primary key.")
+	err = w.PutConditions(ctx, use(w.now(k)), keys.Conditions{CallerProof: true}, nil)
+	w.refused(err, keys.Unsupported, k.ARN+" is a multi-Region key, of which no request can be proven to the HSM.")
 	w.must(w.PutConditions(ctx, use(w.now(k)), ward, nil))
 	w.replicate(k, ap) // what comes later has them, too
 	w.must(w.RotateOnDemand(ctx, w.now(k)))

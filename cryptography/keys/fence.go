@@ -55,10 +55,14 @@ func (k *Key) fences() bool { return len(k.tokens()) > 0 }
 // closed says whether a key in this state is closed in the boundary.
 func (s State) closed() bool { return s.bit()&(disabled|deleting) != 0 }
 
+// shut says whether the key is closed in the boundary: also while it waits for
+// material that brings it back as Disabled.
+func (k *Key) shut() bool { return k.State.closed() || k.awaitsDisabled }
+
 // othersOpen says whether some relative of the own key can be used.
 func (f *family) othersOpen() bool {
 	return slices.ContainsFunc(f.all, func(r *relative) bool {
-		return r != f.own && !r.cur.State.closed() && r.cur.fences()
+		return r != f.own && !r.cur.shut() && r.cur.fences()
 	})
 }
 
@@ -74,7 +78,7 @@ func (f *family) behind(epoch uint64, inStep []*relative) {
 // that are closed: they have no tokens that count.
 func (f *family) inStep() (rs []*relative) {
 	for _, r := range f.all {
-		if r == f.own || r.cur.fence.Epoch == f.own.cur.fence.Epoch || r.cur.State.closed() {
+		if r == f.own || r.cur.fence.Epoch == f.own.cur.fence.Epoch || r.cur.shut() {
 			rs = append(rs, r)
 		}
 	}
@@ -84,7 +88,7 @@ func (f *family) inStep() (rs []*relative) {
 // renew gives a relative tokens of an epoch that the fence has reached; a
 // closed one keeps its dead ones.
 func (r *relative) renew(ctx context.Context, epoch uint64) error {
-	if r.next.State.closed() {
+	if r.next.shut() {
 		r.next.fence = fenceRecord{Epoch: epoch, Behind: true}
 		return nil
 	}
@@ -135,9 +139,9 @@ func (k *Keys) close(ctx context.Context, key *Key, operation string, edit func(
 	epoch := was.fence.Epoch + 1
 	switch {
 	case !live:
-	case was.State.closed() && !slices.ContainsFunc(inStep, (*relative).openBehind):
+	case was.shut() && !slices.ContainsFunc(inStep, (*relative).openBehind):
 		inStep, epoch = nil, 0 // what it had is dead, and its relatives have what they need
-	case was.State.closed() || was.fence.Behind:
+	case was.shut() || was.fence.Behind:
 		epoch = was.fence.Epoch // a move that was interrupted
 	default:
 		// If its tokens are dead, because the store was rolled back, there is nothing to move the fence for, which would
@@ -157,7 +161,7 @@ func (k *Keys) close(ctx context.Context, key *Key, operation string, edit func(
 		if err := next.State.Permits(operation, next.ARN); err != nil {
 			return err
 		}
-		if !next.State.closed() && next.fences() && epoch > 0 {
+		if !next.shut() && next.fences() && epoch > 0 {
 			f.behind(epoch, inStep)
 		}
 		edit(next)
@@ -181,7 +185,7 @@ func (k *Keys) close(ctx context.Context, key *Key, operation string, edit func(
 }
 
 // openBehind says whether the relative waits for tokens.
-func (r *relative) openBehind() bool { return !r.cur.State.closed() && r.cur.fence.Behind }
+func (r *relative) openBehind() bool { return !r.cur.shut() && r.cur.fence.Behind }
 
 // Enable lets an Enabled or Disabled key be used. It is also how the owner of
 // a key says that the key is to be used again after the store was restored
@@ -202,7 +206,7 @@ func (k *Keys) Enable(ctx context.Context, key *Key) error {
 	if err := cur.State.Permits("EnableKey", cur.ARN); err != nil {
 		return err
 	}
-	if !cur.State.closed() {
+	if !cur.shut() {
 		switch err := k.reach(ctx, cur); {
 		case err == nil:
 			return nil
@@ -215,7 +219,7 @@ func (k *Keys) Enable(ctx context.Context, key *Key) error {
 		return f.change(ctx, enabled)
 	}
 	for _, r := range f.all {
-		if r == f.own || r.cur.State.closed() || !r.cur.fences() {
+		if r == f.own || r.cur.shut() || !r.cur.fences() {
 			continue
 		}
 		// The fence is open for a relative: the key joins it, and nobody's tokens die.
@@ -247,7 +251,7 @@ func (k *Keys) reach(ctx context.Context, key *Key) error {
 // together with the change.
 func (f *family) refence(ctx context.Context, edit func() error) error {
 	k, own := f.own.k, f.own.cur
-	if !own.fences() || own.State.closed() {
+	if !own.fences() || own.shut() {
 		return f.change(ctx, edit) // a closed key has no token that counts
 	}
 	inStep := f.inStep()
@@ -278,7 +282,7 @@ func (k *Keys) repair(ctx context.Context, e *entry) error {
 	switch cur := f.own.cur; {
 	case !cur.fence.Behind || !cur.fences():
 		return nil
-	case !cur.State.closed():
+	case !cur.shut():
 		return f.refence(ctx, nothingElse)
 	case f.othersOpen():
 		return nil // the fence is theirs to repair
@@ -382,6 +386,16 @@ func (k *Keys) PutConditions(ctx context.Context, u Use, next Conditions, comman
 	if len(next.Context) > 0 && cur.Spec != SpecSymmetric {
 		return refuse(Unsupported, "%s has no encryption context, and so no condition can ask for one.", cur.ARN)
 	}
+	if next.CallerProof {
+		// The boundary compares the caller's request with what it is asked to do: with the key's ARN, which related keys
+		// do not share, and with the ciphertext, of which it sees the inner one alone.
+		switch {
+		case cur.MultiRegion != nil:
+			return refuse(Unsupported, "%s is a multi-Region key, of which no request can be proven to the HSM.", cur.ARN)
+		case cur.Origin == OriginStore:
+			return refuse(Unsupported, "%s is in an external key store, and requests with its ciphertexts cannot be proven to the HSM.", cur.ARN)
+		}
+	}
 	if u.DryRun {
 		return errDryRun
 	}
@@ -399,7 +413,7 @@ func (k *Keys) PutConditions(ctx context.Context, u Use, next Conditions, comman
 				}
 				m.EKT, epoch, command = ekt, now, nil
 			}
-			to.conditions, to.fence = next, fenceRecord{Epoch: epoch, Behind: to.State.closed()}
+			to.conditions, to.fence = next, fenceRecord{Epoch: epoch, Behind: to.shut()}
 		}
 		return nil
 	})

@@ -138,15 +138,32 @@ func (k *Keys) ImportMaterial(ctx context.Context, key *Key, in Import) (materia
 	if key.Spec != SpecSymmetric && (in.Type != "" || in.MaterialID != "" || in.Description != "") {
 		return "", refuse(Unsupported, "ImportType, KeyMaterialId and KeyMaterialDescription are valid only for symmetric encryption keys.")
 	}
+	shut := false
 	err = k.editFamily(ctx, key, "ImportKeyMaterial", func(f *family) error {
 		next := f.own.next
-		made, err := k.cfg.Boundary.ImportKey(ctx, in.Token, in.Wrapped, next.boundary(), in.ValidTo) // while the key is locked: see turn
+		spec := next.boundary()
+		// A key without any token has none that could be of an earlier epoch: its fence may be further than a store knows
+		// that was rolled back, and its owner, who brings the material, could not enable it.
+		spec.Present = !next.fences()
+		made, err := k.cfg.Boundary.ImportKey(ctx, in.Token, in.Wrapped, spec, in.ValidTo) // while the key is locked: see turn
 		if err != nil {
 			return k.importError(next, err)
+		}
+		if spec.Present {
+			next.fence = fenceRecord{Epoch: made.Epoch}
+		}
+		if shut = next.shut(); shut {
+			next.fence.Behind = true // until its fence is known to be closed
 		}
 		materialID = hex.EncodeToString(made.MaterialID[:])
 		return next.take(made, &in, k.now())
 	})
+	if err == nil && shut {
+		// Nothing had to be closed as long as there was no token: now there is.
+		if err := k.repair(ctx, key.entry); err != nil {
+			return "", k.boundaryError("close the fence", key, err)
+		}
+	}
 	return materialID, err
 }
 
@@ -210,21 +227,54 @@ func (k *Key) take(made hsm.Key, in *Import, now time.Time) error {
 
 // DeleteMaterial takes an imported material out of the store; an empty id
 // means the current one. A key that has used it waits for its return.
+//
+// The fence of the key moves on with it, so that a token of the material that
+// lies in a backup opens nothing; the key's other tokens go along. What has
+// expired needs no fence: its end is sealed into the token.
 func (k *Keys) DeleteMaterial(ctx context.Context, key *Key, materialID string) (deleted string, err error) {
-	if err := key.imports("DeleteImportedKeyMaterial"); err != nil {
+	const operation = "DeleteImportedKeyMaterial"
+	if err := key.imports(operation); err != nil {
 		return "", err
 	}
-	err = k.editFamily(ctx, key, "DeleteImportedKeyMaterial", func(f *family) error {
-		next := f.own.next
+	f, unlock, err := k.family(ctx, key.entry)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	which := func(m *material) bool { return hex.EncodeToString(m.ID) == deleted }
+	check := func(now *Key) error {
+		if k.over(now) {
+			return missing(now.ARN)
+		}
+		if err := now.State.Permits(operation, now.ARN); err != nil {
+			return err
+		}
 		if deleted = materialID; deleted == "" {
-			deleted = next.MaterialID
+			deleted = now.MaterialID
 		}
-		which := func(m *material) bool { return hex.EncodeToString(m.ID) == deleted }
-		if !slices.ContainsFunc(next.materials, func(m material) bool { return which(&m) }) && materialID != "" {
-			return refuse(NotFound, "Key material (id: %s) is not associated with the KMS key %s.", materialID, next.ARN)
+		if materialID != "" && !slices.ContainsFunc(now.materials, func(m material) bool { return which(&m) }) {
+			return refuse(NotFound, "Key material (id: %s) is not associated with the KMS key %s.", materialID, now.ARN)
 		}
-		next.drop(which)
 		return nil
-	})
+	}
+	edit := func() error {
+		if err := check(f.own.next); err != nil {
+			return err
+		}
+		f.own.next.drop(which)
+		return nil
+	}
+	now := f.own.cur.asOf(k.now())
+	if err := check(now); err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(now.materials, func(m material) bool { return which(&m) && len(m.EKT) > 0 }) {
+		return deleted, f.change(ctx, edit) // there is no token of it
+	}
+	err = f.refence(ctx, edit)
+	if errors.Is(err, hsm.ErrFenced) {
+		// The store was rolled back: what tokens it has are dead.
+		err = f.change(ctx, edit)
+	}
 	return deleted, err
 }

@@ -22,10 +22,17 @@
 // quotas of its own, in a Keys of its own (In). Only multi-Region keys reach
 // over that border: regions.go and replicate.go.
 //
+// Keys have material that the boundary made (rotation.go makes more of it) or
+// that their owner brings (import.go). Those of an external key store have the
+// boundary's, and around it a second key that their owner holds (external.go).
+// Create refuses everything else. What must hold even when this package is in
+// other hands, or its store was rolled back, the boundary enforces: sealed
+// conditions and fences (fence.go). Rewrap brings tokens under the boundary's
+// newest domain key (rewrap.go).
+//
 // One process owns the tables K, G, g and R of its store: others may read them,
 // and a foreign write is noticed as a conflict and refused. Formats at rest
-// are in record.go. Keys have material that the boundary made or that their
-// owner brings (import.go); Create refuses everything else.
+// are in record.go.
 package keys
 
 import (
@@ -82,6 +89,7 @@ type Boundary interface {
 	Current(ctx context.Context, ekt []byte, epoch uint64) (newEKT []byte, err error)
 	SealConditions(ctx context.Context, ekt []byte, next *hsm.Conditions, epoch uint64, command []byte) (newEKT []byte, now uint64, err error)
 	Destroy(ctx context.Context, ekts [][]byte) (statement []byte, err error)
+	ClosingToken(ctx context.Context, spec hsm.KeySpec) (ekt []byte, err error)
 	Status(ctx context.Context) (hsm.Status, error)
 
 	DecryptFor(ctx context.Context, ekt, blob []byte, alg string, encCtx map[string]string, to hsm.Recipient) (hsm.Sealed, error)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/leadglass/leadglass/cryptography/hsm"
 	"github.com/leadglass/leadglass/state/kv"
 )
 
@@ -90,8 +91,12 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 		}
 		// First the boundary: from here on nothing opens a token of this key, out of whatever backup it comes. What it
 		// states of that is in the log before the key is out of the store.
-		if cur.fences() && len(f.all) == 1 { // else its relatives go on with what it had
-			statement, err := k.cfg.Boundary.Destroy(ctx, cur.tokens())
+		tokens, err := k.lastTokens(ctx, cur)
+		if err != nil {
+			return fmt.Errorf("keys: destroy %s: %w", id, err)
+		}
+		if len(tokens) > 0 && len(f.all) == 1 { // else its relatives go on with what it had
+			statement, err := k.cfg.Boundary.Destroy(ctx, tokens)
 			if err == nil && k.cfg.Destroyed != nil {
 				err = k.cfg.Destroyed(ctx, cur, statement)
 			}
@@ -119,6 +124,24 @@ func (k *Keys) destroy(ctx context.Context, id string) error {
 		k.cfg.Log.Warn("keys: grants of a destroyed key remain until the next start", "key", tomb.ARN, "error", err)
 	}
 	return nil
+}
+
+// lastTokens are those by which the boundary is told that a key ends. Of one
+// whose imported material was deleted or has expired there is none, and yet
+// backups may hold some: then it is one that is made for this and opens
+// nothing; the boundary's statement names its material.
+func (k *Keys) lastTokens(ctx context.Context, key *Key) ([][]byte, error) {
+	if key.fences() || len(key.materials) == 0 {
+		return key.tokens(), nil
+	}
+	made, err := k.cfg.Boundary.ClosingToken(ctx, key.boundary())
+	switch {
+	case errors.Is(err, hsm.ErrFenced):
+		return nil, nil // the store was rolled back: what tokens its backups have are dead
+	case err != nil:
+		return nil, err
+	}
+	return [][]byte{made}, nil
 }
 
 // bury removes the grants of a destroyed key and then its tombstone.

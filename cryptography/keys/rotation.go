@@ -235,6 +235,9 @@ func (k *Keys) ListRotations(key *Key, all bool, marker string, limit int) (foun
 		}
 		found = append(found, k.rotationOf(key, m))
 	}
+	if skip {
+		return nil, "", errMarker // pending material that was deleted meanwhile
+	}
 	return found, "", nil
 }
 

@@ -238,6 +238,9 @@ func TestAnExternalCiphertextOpensWithItsOwnKeyContextAndBytesAlone(t *testing.T
 	key, _ := h.external(storeID)
 	other, _ := h.external(storeID)
 	ctx := t.Context()
+	if err := h.PutConditions(ctx, use(key), keys.Conditions{CallerProof: true}, nil); kindOf(err) != keys.Unsupported {
+		t.Errorf("a condition that no ciphertext of the key could meet: %v", err)
+	}
 	blob, err := h.Encrypt(ctx, use(key), []byte("plain"), map[string]string{"a": "b"})
 	h.must(err)
 	for name, pairs := range map[string]map[string]string{"none": nil, "another": {"a": "c"}, "more": {"a": "b", "c": "d"}} {

@@ -74,7 +74,7 @@ var ConditionKeys = []ConditionKey{
 	{"kms:GrantOperations", "String", true, "kms:CreateGrant", "the operations of the grant", true},
 	{"kms:GranteePrincipal", "ARN", false, "kms:CreateGrant", "who may use the grant", true},
 	{"kms:KeyAgreementAlgorithm", "String", false, "kms:DeriveSharedSecret", "the algorithm", true},
-	{"kms:KeyOrigin", "String", false, "kms:CreateKey, every kms operation on a key", "AWS_KMS, EXTERNAL", true},
+	{"kms:KeyOrigin", "String", false, "kms:CreateKey, every kms operation on a key", "AWS_KMS, EXTERNAL, EXTERNAL_KEY_STORE", true},
 	{"kms:KeySpec", "String", false, "kms:CreateKey, every kms operation on a key", "SYMMETRIC_DEFAULT, ...", true},
 	{"kms:KeyUsage", "String", false, "kms:CreateKey, every kms operation on a key", "ENCRYPT_DECRYPT, ...", true},
 	{"kms:MacAlgorithm", "String", false, "kms:GenerateMac, kms:VerifyMac", "the algorithm", true},

@@ -9,7 +9,9 @@
 // Who may not use a key does not learn whether it exists: a key that is
 // missing is denied like one that refuses, unless the caller would have been
 // allowed to use it (see resolve). Not done here: the life of keys
-// (cryptography/keys), signatures and the decision itself (gate).
+// (cryptography/keys), signatures and the decision itself (gate), and what an
+// attestation document proves: here it is read for the condition keys of
+// policies alone (recipient.go), and the HSM reads it again.
 //
 // What the model has and a key cannot do is refused, never ignored.
 package kms

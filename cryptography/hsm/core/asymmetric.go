@@ -448,6 +448,7 @@ func (c *call) deriveSharedSecret() uint64 {
 	if !ok {
 		return link.StatusInternal
 	}
+	defer k.wipe()
 	own, err := k.ec.ECDH()
 	if err != nil {
 		return link.StatusInternal

@@ -16,8 +16,11 @@
 // GOEXPERIMENT=runtimesecret and which otherwise lives until the memory is
 // used again.
 //
-// Not done here: HSMs never talk to each other; tokens are carried. A key token with a condition that this
-// version cannot enforce is denied.
+// Not done here: HSMs never talk to each other; tokens are carried, and a
+// session is with the HSM that opened it. A command is obeyed without proof
+// that a log outside has it. No key goes to another domain, and none is kept
+// inside hardware, which guards the seal alone (guard.go). A key token with a
+// condition that this version cannot enforce is denied.
 //
 // Promised: no operation outputs key material in the clear, and a token or a
 // ciphertext blob of version 1 stays readable.

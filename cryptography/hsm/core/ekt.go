@@ -224,4 +224,7 @@ func (a *attributes) isSymmetric() bool {
 	return a.spec == message.SpecSymmetric && a.usage == usageEncrypt
 }
 
-const usageEncrypt = "ENCRYPT_DECRYPT"
+const (
+	usageEncrypt = "ENCRYPT_DECRYPT"
+	usageClose   = message.UsageClose // of a token by which a key is closed, and which opens nothing
+)

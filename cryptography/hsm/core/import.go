@@ -91,7 +91,7 @@ func (c *call) importBegin() uint64 {
 // knows the material can come by.
 func (c *call) importKey() uint64 {
 	p := &c.params
-	if !importable(p.Spec, p.Usage) || p.Origin != message.OriginExternal {
+	if !importable(p.Spec, p.Usage) || p.Origin != message.OriginExternal || p.Flags&^message.FlagCurrent != 0 {
 		return link.StatusBadRequest
 	}
 	// Not open: the token of a wrapping key is no use of the key that it wraps for, and has no fence or conditions.
@@ -123,6 +123,12 @@ func (c *call) importKey() uint64 {
 		return link.StatusMaterial
 	}
 	c.result.Public = public
+	if p.Flags == message.FlagCurrent {
+		// The owner brings the material anew, which says as much as EnableKey. What is sealed into the key must be right
+		// all the same (inherit), and a closed key stays closed.
+		p.Epoch = c.h.fences.get(fenceOf(p.Name)).Epoch
+		c.result.Record = message.Fence{Epoch: p.Epoch}.Append(nil)
+	}
 	if status := c.make(p.Spec, p.Usage, p.Origin, material); status != link.StatusOK {
 		return status
 	}

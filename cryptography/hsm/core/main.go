@@ -28,6 +28,7 @@ type Main struct {
 	Build  string           // of the program, for the member record
 	Lock   []string         // which walls stand, for the same
 	Minute <-chan time.Time // each tick writes the counts of operations to the log; nil: they wait for its next reader
+	Second <-chan time.Time // each tick collects what operations left on the heap (secret.Collector); nil: Go does when it likes
 }
 
 // seal is the seal that the setup asks for.
@@ -94,8 +95,11 @@ func (m *Main) Run() error {
 	ended := make(chan struct{})
 	var keeping sync.WaitGroup
 	keeping.Go(func() {
+		var dead secret.Collector
 		for {
 			select {
+			case <-m.Second:
+				dead.Tick(h.operations.Load())
 			case <-m.Minute:
 				_ = h.KeepLog() // what could not be written is written with the next
 			case <-ended:

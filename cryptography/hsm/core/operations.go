@@ -232,7 +232,13 @@ func (c *call) generateKey() uint64 {
 	if p.Spec != message.SpecSymmetric {
 		return c.generateOther()
 	}
-	if p.Usage != usageEncrypt || p.Origin != originHere {
+	if p.Flags == message.FlagClosed && p.Usage == usageClose && (p.Origin == originHere || p.Origin == message.OriginExternal) {
+		// For a host that has no token left of a key that is to end, and whose backups may hold some: no operation but
+		// RaiseFence takes it.
+		rand.Read(c.material[:32])
+		return c.make(p.Spec, usageClose, p.Origin, c.material[:32])
+	}
+	if p.Usage != usageEncrypt || p.Origin != originHere || p.Flags != 0 {
 		return link.StatusBadRequest
 	}
 	hbk := c.material[:32]

@@ -3,7 +3,6 @@ package core
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/sha512"
 	"math/big"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -88,18 +87,7 @@ func (c *call) prove() uint64 {
 	}
 	copy(a.Domain[:], c.d.state.ID[:])
 	member := sha256.Sum256(c.h.identity) // its first 16 bytes are the member id
-	header, payload := message.AnswerHeader(member[:16]), a.Append(nil)
-	digest := sha512.Sum384(message.AnswerInput(header, payload))
-	der, err := c.d.signIdentity(digest[:])
-	if err != nil {
-		return link.StatusInternal
-	}
-	sig, ok := rawSignature(der)
-	if !ok {
-		return link.StatusInternal
-	}
-	c.result.Proof = message.AppendSigned(nil, header, payload, sig)
-	return link.StatusOK
+	return c.state(message.AnswerHeader(member[:16]), a.Append(nil))
 }
 
 // Bits of the domain's policy flags (hsm-domain section 3, field 13).

@@ -34,7 +34,12 @@ func (c *call) destruction() uint64 {
 	s := message.Destruction{
 		Key: c.attrs.name, Materials: materials, Time: uint64(c.h.cfg.Now().UnixMilli()), Domain: c.d.state.ID[:], Member: link.IDOf(c.h.identity),
 	}
-	header, payload := message.DestructionHeader(s.Member[:]), s.Append(nil)
+	return c.state(message.DestructionHeader(s.Member[:]), s.Append(nil))
+}
+
+// state makes the proof of the result: a COSE_Sign1 of this HSM's, whose header
+// says what it states.
+func (c *call) state(header, payload []byte) uint64 {
 	digest := sha512.Sum384(message.AnswerInput(header, payload))
 	der, err := c.d.signIdentity(digest[:])
 	if err != nil {

@@ -103,7 +103,7 @@ type Params struct {
 // Flags.
 const (
 	FlagNoPlaintext = 1 // GenerateDataKey and its like answer without the plaintext
-	FlagCurrent     = 2 // RewrapEKT gives the token the epoch Epoch, which must be that of the key's fence; RaiseFence: the reverse
+	FlagCurrent     = 2 // RewrapEKT gives the token the epoch Epoch, which must be that of the key's fence; RaiseFence: the reverse; ImportKey takes the fence's, whatever Epoch says
 	FlagClosed      = 4 // RaiseFence closes the key until it is opened again
 )
 

@@ -26,6 +26,7 @@ const (
 	UsageEncrypt = "ENCRYPT_DECRYPT"
 	UsageSign    = "SIGN_VERIFY"
 	UsageMac     = "GENERATE_VERIFY_MAC"
+	UsageClose   = "CLOSE" // of no key: of a token that only RaiseFence takes (hsm.Client.ClosingToken)
 	UsageAgree   = "KEY_AGREEMENT"
 )
 

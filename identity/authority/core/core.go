@@ -65,6 +65,8 @@ type Main struct {
 	// the one that is to be placed as a host of the HSM, and the one that
 	// answers the front.
 	Ready func(keys []byte) error
+
+	Second <-chan time.Time // each tick collects what operations left on the heap (secret.Collector); nil: Go does when it likes
 }
 
 // Run serves the front until its link ends.
@@ -77,6 +79,21 @@ func (m *Main) Run() error {
 		return fmt.Errorf("core: ready: %w", err)
 	}
 	defer a.hangUp()
+	ended := make(chan struct{})
+	var collecting sync.WaitGroup
+	collecting.Go(func() {
+		var dead secret.Collector
+		for {
+			select {
+			case <-m.Second:
+				dead.Tick(a.ended.Load())
+			case <-ended:
+				return
+			}
+		}
+	})
+	defer collecting.Wait()
+	defer close(ended)
 	return link.Serve(m.FrontLink, &link.ServerConfig{
 		Identity: a.identitySPKI,
 		Sign: func(digest []byte) ([]byte, error) {
@@ -114,6 +131,7 @@ type authority struct {
 	hsmClient              *link.Client // guarded by open
 
 	operations atomic.Uint64
+	ended      atomic.Uint64        // of those, the ones that have left their secrets behind
 	issued     atomic.Uint64        // keys of the day
 	open       sync.Mutex           // held while the root key is fetched
 	root       atomic.Pointer[root] // nil until opened
@@ -295,6 +313,7 @@ func (a *authority) Handle(q *link.Request, dst []byte) (out []byte, code uint64
 			out = r.Append(dst)
 		}
 	})
+	a.ended.Add(1)
 	if err != nil {
 		return dst, status(err)
 	}
