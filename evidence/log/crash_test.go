@@ -107,9 +107,14 @@ func TestNoReceiptedEventIsLostWhenTheProcessIsKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// Some rounds end before the first epoch, some after it.
-		time.AfterFunc(time.Duration(150+120*round)*time.Millisecond, func() { cmd.Process.Kill() })
+		// Some rounds end before the first epoch, some after it; none before there is something to lose, which on a busy
+		// machine takes a while.
+		began, after, given := time.Now(), time.Duration(150+120*round)*time.Millisecond, 0
+		hung := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
 		for in := bufio.NewScanner(out); in.Scan(); {
+			if given++; given >= 40 && time.Since(began) >= after {
+				cmd.Process.Kill()
+			}
 			r, err := tree.ParseReceiptString(in.Text())
 			if err != nil {
 				if strings.Contains(in.Text(), ":") {
@@ -121,6 +126,7 @@ func TestNoReceiptedEventIsLostWhenTheProcessIsKilled(t *testing.T) {
 			total++
 		}
 		cmd.Wait()
+		hung.Stop()
 		l := logtest.Open(t, logtest.Config(t, dir, clock.System))
 		for _, account := range []string{alice, bob} {
 			c, err := l.Configuration(account)
