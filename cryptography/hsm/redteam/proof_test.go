@@ -138,15 +138,12 @@ func TestAForgedFrontMakesAProof(t *testing.T) {
 		v.fails("with "+what, message.OpDecrypt, v.token, p)
 	}
 	good := v.decrypt(document)
-	for i := range good.Proof {
+	for i := range some(good.Proof) {
 		p := good
 		p.Proof = bytes.Clone(good.Proof)
 		p.Proof[i] ^= 1
 		if _, status := v.do(message.OpDecrypt, v.token, p); status == link.StatusOK {
 			t.Fatalf("a proof with byte %d changed is accepted", i)
-		}
-		if i%11 != 0 {
-			continue
 		}
 		p.Proof = good.Proof[:i]
 		if _, status := v.do(message.OpDecrypt, v.token, p); status == link.StatusOK {

@@ -11,7 +11,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"maps"
+	mathrand "math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -457,4 +459,16 @@ func (w *tap) Read(b []byte) (int, error) {
 
 func contextFor(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.Context(), d)
+}
+
+// some are the indices of every seventh byte, from one of the first on that is
+// another in each run.
+func some(b []byte) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := mathrand.IntN(7); i < len(b); i += 7 {
+			if !yield(i) {
+				return
+			}
+		}
+	}
 }
